@@ -1,0 +1,1 @@
+"""TFDS builders that share one example schema."""

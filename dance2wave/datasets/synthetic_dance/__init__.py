@@ -1,0 +1,1 @@
+"""The embedded default: synthetic dancers and their music."""

@@ -1,0 +1,1 @@
+"""Does the sound follow the dancer, and would chance do as well?"""

@@ -1,0 +1,1 @@
+"""Flax modules: pose transformer, WaveNet, and both joined."""

@@ -1,0 +1,1 @@
+"""Landmarks from pictures, their cleaning, and motion features."""

@@ -1,0 +1,1 @@
+"""The train step, the loop, and what keeps it alive."""

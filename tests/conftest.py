@@ -1,0 +1,19 @@
+"""Eight virtual CPU devices and the folder of real media for all tests."""
+
+import pathlib
+
+import jax
+import pytest
+
+jax.config.update('jax_num_cpu_devices', 8)
+jax.config.update('jax_numpy_rank_promotion', 'raise')
+
+SHARED_DATA = pathlib.Path(__file__).parents[2] / 'shared' / 'data'
+
+
+@pytest.fixture
+def shared_data() -> pathlib.Path:
+  """The folder of real media, or a skip that says where it should be."""
+  if not SHARED_DATA.is_dir():
+    pytest.skip(f'real media not found: {SHARED_DATA} does not exist')
+  return SHARED_DATA
