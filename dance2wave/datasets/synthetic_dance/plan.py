@@ -1,0 +1,148 @@
+"""What a clip is before anybody moves or plays: the shared plan.
+
+The dancer (`movement.py`) and the band (`music.py`) both read one `Plan`, so
+that they agree on every beat without hearing or seeing each other. Splits are
+disjoint in choreography, in tempo draw and in key by construction.
+"""
+
+import dataclasses
+
+import numpy as np
+
+STYLES = ('house', 'hip_hop', 'rock', 'funk', 'salsa', 'pop')
+SPLITS = ('train', 'validation', 'test')
+FRAME_RATES_HZ = (15.0, 23.976, 25.0, 29.97, 50.0, 60.0)
+MIN_TEMPO_BPM, MAX_TEMPO_BPM = 70.0, 170.0
+MIN_DURATION_S, MAX_DURATION_S = 6.0, 10.0
+BEATS_PER_BAR = 4
+
+_TEMPO_CELL_BPM = 0.25
+# Tempo cells repeat with period 10 and keys with period 12; each remainder
+# belongs to exactly one split.
+_TEMPO_CELLS = {
+  'train': (0, 1, 2, 3, 5, 6, 7, 8),
+  'validation': (4,),
+  'test': (9,),
+}  # noqa: E501
+_KEYS = {
+  'train': (0, 2, 3, 5, 7, 8, 9, 10),
+  'validation': (1, 6),
+  'test': (4, 11),
+}  # noqa: E501
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+  """One clip, before it is danced and played. Times are seconds from t = 0.
+
+  Attributes:
+    clip_id: unique name, such as 'train_00017'.
+    split: one of SPLITS.
+    seed: integers from which every further random choice of this clip is
+      drawn: `np.random.default_rng([*plan.seed, purpose])`.
+    style: one of STYLES.
+    choreography: seed of the key poses; splits never share one.
+    tempo_bpm: mean tempo.
+    key: tonic, 0 = C to 11 = B.
+    is_minor: whether the key is minor.
+    duration_s: length of the clip.
+    beats_s: (K,) beat times, from two bars before t = 0 to two bars after the
+      end; the spacing drifts by up to 4 % within the clip.
+    first_downbeat: index into beats_s of the first beat of a bar of four.
+    size_K: (K,) how big the dancer moves around each beat, 0 to 1.
+    frame_rate_hz: of the camera; None for a variable rate.
+    is_ambiguous: no visible cue settles phase and octave of this dancer.
+  """
+
+  clip_id: str
+  split: str
+  seed: tuple[int, ...]
+  style: str
+  choreography: int
+  tempo_bpm: float
+  key: int
+  is_minor: bool
+  duration_s: float
+  beats_s: np.ndarray
+  first_downbeat: int
+  size_K: np.ndarray
+  frame_rate_hz: float | None
+  is_ambiguous: bool = False
+
+  @property
+  def beats_in_clip_s(self) -> np.ndarray:
+    """The beats with 0 <= t < duration_s."""
+    inside = (self.beats_s >= 0) & (self.beats_s < self.duration_s)
+    return self.beats_s[inside]
+
+  def rng(self, purpose: int) -> np.random.Generator:
+    """Return the generator for one purpose; purposes are independent."""
+    return np.random.default_rng([*self.seed, purpose])
+
+
+def _draw_tempo_bpm(rng: np.random.Generator, split: str) -> float:
+  cells = np.arange(
+    MIN_TEMPO_BPM / _TEMPO_CELL_BPM, MAX_TEMPO_BPM / _TEMPO_CELL_BPM, dtype=int
+  )
+  cell = rng.choice(cells[np.isin(cells % 10, _TEMPO_CELLS[split])])
+  return float((cell + rng.uniform()) * _TEMPO_CELL_BPM)
+
+
+def _draw_beats_s(
+  rng: np.random.Generator, tempo_bpm: float, duration_s: float
+) -> tuple[np.ndarray, int]:
+  """Integrate a smoothly drifting tempo; returns beats and a downbeat."""
+  drift = rng.uniform(0.0, 0.04) * rng.choice([-1.0, 1.0])
+  period_s, phase = (
+    rng.uniform(0.8, 2.0) * duration_s,
+    rng.uniform(0, 2 * np.pi),
+  )
+  margin_s = 2 * BEATS_PER_BAR * 60.0 / tempo_bpm
+  time_s = np.arange(-margin_s, duration_s + margin_s, 1e-3)
+  curve = np.sin(2 * np.pi * time_s / period_s + phase)
+  inside = curve[(time_s >= 0) & (time_s < duration_s)]
+  # The extreme tempi inside the clip differ by |drift|.
+  curve = (curve - inside.mean()) / max(np.ptp(inside), 0.2)
+  beats = np.cumsum(tempo_bpm * (1 + drift * curve) / 60.0 * 1e-3)
+  beats += rng.uniform(0.0, 1.0)
+  beats_s = np.interp(np.arange(1, int(beats[-1]) + 1), beats, time_s)
+  return beats_s, int(rng.integers(BEATS_PER_BAR))
+
+
+def _draw_size(rng: np.random.Generator, num_beats: int) -> np.ndarray:
+  """A movement size that changes every bar or two, smoothed over beats."""
+  bars = int(rng.integers(1, 3)) * BEATS_PER_BAR
+  levels = rng.uniform(0.1, 1.0, size=num_beats // bars + 2)
+  offset = int(rng.integers(bars))
+  steps = levels[(np.arange(num_beats) + offset) // bars]
+  kernel = np.array([0.25, 0.5, 0.25])
+  return np.convolve(np.pad(steps, 1, mode='edge'), kernel, mode='valid')
+
+
+def draw_plan(
+  index: int, split: str, *, seed: int = 0, is_ambiguous: bool = False
+) -> Plan:
+  """Draw the plan of clip `index` of `split`: a pure function of its arguments."""
+  key = (seed, SPLITS.index(split), index, int(is_ambiguous))
+  rng = np.random.default_rng(key)
+  tempo_bpm = _draw_tempo_bpm(rng, split)
+  duration_s = round(rng.uniform(MIN_DURATION_S, MAX_DURATION_S), 3)
+  beats_s, first_downbeat = _draw_beats_s(rng, tempo_bpm, duration_s)
+  rate = rng.choice([*FRAME_RATES_HZ, 0.0])
+  return Plan(
+    clip_id=f'{split}_{index:05d}',
+    split=split,
+    seed=key,
+    style=STYLES[rng.integers(len(STYLES))],
+    # Remainder by three is the split, so that splits never share one.
+    choreography=int(rng.integers(2**20)) * len(SPLITS) + SPLITS.index(split),
+    tempo_bpm=tempo_bpm,
+    key=int(rng.choice(_KEYS[split])),
+    is_minor=bool(rng.uniform() < 0.5),
+    duration_s=duration_s,
+    beats_s=beats_s,
+    first_downbeat=first_downbeat,
+    size_K=_draw_size(rng, len(beats_s)),
+    frame_rate_hz=float(rate) or None,
+    is_ambiguous=is_ambiguous,
+  )
