@@ -1,0 +1,50 @@
+"""The pose transformer and the WaveNet, joined."""
+
+import jax.numpy as jnp
+from flax import nnx
+
+from dance2wave.models.pose_transformer import (
+  NUM_HEADS,
+  PoseTransformer,
+  activate_heads,
+)
+from dance2wave.models.wavenet import WaveNet
+
+
+class Dance2Wave(nnx.Module):
+  """A dance in, a distribution over the next sample out.
+
+  The context that the WaveNet is given is the pose transformer's own context
+  with the activations of its rhythm heads beside it.
+
+  Args:
+    pose: keyword arguments of `PoseTransformer`.
+    wave: keyword arguments of `WaveNet` but for `context_dim`.
+    rngs: from which parameters are drawn.
+  """
+
+  def __init__(self, *, pose, wave, rngs):
+    self.pose = PoseTransformer(**pose, rngs=rngs)
+    context_dim = pose['width'] + NUM_HEADS
+    self.wave = WaveNet(**wave, context_dim=context_dim, rngs=rngs)
+
+  def listen(self, motion_BFM, valid_BF, rngs=None):
+    """Return the WaveNet's context (B, F, C) and head logits (B, F, H)."""
+    context, heads = self.pose(motion_BFM, valid_BF, rngs)
+    return self.join(context, heads, valid_BF), heads
+
+  def join(self, context, heads, valid):
+    """Put head activations beside the context; zero where not valid."""
+    joined = jnp.concatenate(
+      [context, activate_heads(heads).astype(context.dtype)], -1
+    )
+    return joined * valid[..., None].astype(joined.dtype)
+
+  def __call__(self, motion_BFM, valid_BF, past_BT, style_B, rngs=None):
+    """Return outputs (B, T, O) and head logits (B, F, H).
+
+    T = (F - 1) x samples per frame: the last frame only closes the
+    interpolation. past[t] = x[t - 1], on the mu-law scale.
+    """
+    context, heads = self.listen(motion_BFM, valid_BF, rngs)
+    return self.wave(past_BT, self.wave.condition(context, style_B)), heads

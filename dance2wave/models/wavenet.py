@@ -1,0 +1,174 @@
+"""WaveNet: raw audio, sample by sample, given context (van den Oord 2016)."""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from dance2wave.models.layers import Dense, shift_frames
+
+_INIT = nnx.initializers.variance_scaling(1.0, 'fan_in', 'normal')
+
+
+def _stacked(rngs, layers, fan_in, fan_out, scale=1.0):
+  """Draw one (fan_in, fan_out) kernel for each of `layers` layers."""
+  keys = jax.random.split(rngs.params(), layers)
+  draw = jax.vmap(lambda key: _INIT(key, (fan_in, fan_out), jnp.float32))
+  return nnx.Param(scale * draw(keys))
+
+
+def receptive_field(dilations, kernel):
+  """Return how many samples, the newest included, an output depends on."""
+  return (kernel - 1) * sum(dilations) + 1
+
+
+class WaveNet(nnx.Module):
+  """Dilated causal convolutions with gated units, residual and skip paths.
+
+  Parameters are stacked over layers (L): one table of all past taps, one of
+  all context projections. Context is projected at frame rate and then
+  interpolated linearly to samples, which is the same as the other way round
+  and cheaper by the number of samples in a frame.
+
+  Attributes:
+    receptive_field: in samples.
+  """
+
+  def __init__(
+    self,
+    *,
+    context_dim,
+    num_styles,
+    dilations,
+    kernel,
+    residual,
+    gate,
+    skip,
+    num_outputs,
+    samples_per_frame,
+    rngs,
+  ):
+    layers = len(dilations)
+    self.dilations, self.kernel = tuple(dilations), kernel
+    self.gate, self.samples_per_frame = gate, samples_per_frame
+    self.receptive_field = receptive_field(dilations, kernel)
+    self.embed = Dense(1, residual, rngs=rngs)
+    self.taps = _stacked(rngs, layers, kernel * residual, 2 * gate)
+    self.taps_bias = nnx.Param(jnp.zeros((layers, 2 * gate)))
+    self.residual = _stacked(rngs, layers, gate, residual, scale=0.5)
+    self.skip = Dense(layers * gate, skip, rngs=rngs)
+    self.context = Dense(
+      context_dim, layers * 2 * gate, rngs=rngs, use_bias=False
+    )
+    # Style 0 is 'not said'; style s is row s + 1.
+    self.style = nnx.Param(jnp.zeros((num_styles + 1, layers * 2 * gate)))
+    self.hidden = Dense(skip, skip, rngs=rngs)
+    self.logits = Dense(skip, num_outputs, rngs=rngs)
+
+  def condition(self, context_BFC, style_B):
+    """Project context and style to what every layer's gate is given.
+
+    Args:
+      context_BFC: (B, F, C) at pose-frame rate.
+      style_B: (B,) style index, -1 where it is not said.
+
+    Returns:
+      (B, F, L, 2 G).
+    """
+    frames = self.context(context_BFC)
+    table = self.style[...].astype(frames.dtype)
+    frames = frames + table[style_B + 1][:, None]
+    return frames.reshape(*frames.shape[:2], len(self.dilations), 2 * self.gate)
+
+  def __call__(self, past_BT, condition_BFLG):
+    """Return the outputs (B, T, O) for T = F x samples_per_frame samples.
+
+    Args:
+      past_BT: the signal in [-1, 1] delayed by one sample: past[t] = x[t-1].
+      condition_BFLG: (B, F + 1, L, 2 G), one frame more than the samples
+        cover, because context is interpolated between frames.
+    """
+    x = self.embed(past_BT[..., None].astype(condition_BFLG.dtype))
+    units = []
+    for layer, dilation in enumerate(self.dilations):
+      h = self._dilated(x, layer, dilation)
+      h = self._interpolate_and_add(h, condition_BFLG[:, :, layer])
+      value, gate = jnp.split(h, 2, axis=-1)
+      z = jnp.tanh(value) * jax.nn.sigmoid(gate)
+      units.append(z)
+      flat = z.reshape(-1, self.gate) @ self.residual[layer].astype(z.dtype)
+      x = x + flat.reshape(x.shape)
+    return self._head(jnp.concatenate(units, axis=-1))
+
+  def _dilated(self, x, layer, dilation):
+    """Multiply by all taps at once, then shift the outputs."""
+    residual = x.shape[-1]
+    taps = self.taps[layer].reshape(self.kernel, residual, 2 * self.gate)
+    taps = jnp.moveaxis(taps, 0, 1).reshape(residual, -1).astype(x.dtype)
+    parts = x.reshape(-1, residual) @ taps
+    parts = jnp.split(parts.reshape(*x.shape[:2], -1), self.kernel, axis=-1)
+    last = self.kernel - 1
+    h = sum(shift_frames(p, (j - last) * dilation) for j, p in enumerate(parts))
+    return h + self.taps_bias[layer].astype(h.dtype)[None, None]
+
+  def _interpolate_and_add(self, h_BTG, frames_BFG):
+    batch, _, width = h_BTG.shape
+    weight = jnp.arange(self.samples_per_frame) / self.samples_per_frame
+    weight = weight.astype(h_BTG.dtype)[None, None, :, None]
+    now, then = frames_BFG[:, :-1, None], frames_BFG[:, 1:, None]
+    h = h_BTG.reshape(batch, -1, self.samples_per_frame, width)
+    return (h + now + (then - now) * weight).reshape(h_BTG.shape)
+
+  def _head(self, units):
+    x = jax.nn.relu(self.skip(units))
+    return self.logits(jax.nn.relu(self.hidden(x)))
+
+  def start(self, batch, dtype=jnp.float32):
+    """Return the state before the first sample: silence.
+
+    One ring buffer per layer and past tap distance, packed into one array.
+    """
+    residual = self.residual.shape[-1]
+    reach = [(self.kernel - 1) * d for d in self.dilations]
+    rings = jnp.zeros((sum(reach), batch, residual), dtype)
+    return {'rings': rings, 'sample': jnp.zeros((), jnp.int32)}
+
+  def step(self, past_B, condition_BLG, state):
+    """Return outputs (B, O) for one sample and the state.
+
+    Args:
+      past_B: the previous sample, in [-1, 1].
+      condition_BLG: (B, L, 2 G), interpolated to this sample.
+      state: from `start` or an earlier step.
+    """
+    reach = jnp.array([(self.kernel - 1) * d for d in self.dilations])
+    base = jnp.concatenate([jnp.zeros(1, reach.dtype), jnp.cumsum(reach)[:-1]])
+    sample = state['sample']
+    past = self._read_rings(state['rings'], reach, base, sample)
+    residual = past.shape[-1] // (self.kernel - 1)
+    split = (self.kernel - 1) * residual
+    h_past = jnp.einsum('lbr,lrg->lbg', past, self.taps[:, :split])
+    h_past = h_past + self.taps_bias[...][:, None]
+    h_past = h_past + jnp.moveaxis(condition_BLG, 1, 0)
+
+    def layer(x, weights):
+      h, tap, out = weights
+      value, gate = jnp.split(h + x @ tap, 2, axis=-1)
+      z = jnp.tanh(value) * jax.nn.sigmoid(gate)
+      return x + z @ out, (x, z)
+
+    x = self.embed(past_B[:, None])
+    weights = (h_past, self.taps[:, split:], self.residual[...])
+    _, (inputs_LBR, units_LBG) = jax.lax.scan(layer, x, weights)
+    slot = base + sample % reach
+    rings = state['rings'].at[slot].set(inputs_LBR)
+    units = jnp.moveaxis(units_LBG, 0, 1).reshape(past_B.shape[0], -1)
+    return self._head(units), {'rings': rings, 'sample': sample + 1}
+
+  def _read_rings(self, rings, reach, base, sample):
+    """Return the past taps of every layer, oldest first: (L, B, (k-1) R)."""
+    distance = reach // (self.kernel - 1)
+    taps = [
+      rings[base + (sample - j * distance) % reach]
+      for j in range(self.kernel - 1, 0, -1)
+    ]
+    return jnp.concatenate(taps, axis=-1)

@@ -1,0 +1,118 @@
+"""The engine that runs everywhere: `lax.scan` over frames and samples."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from dance2wave.models.quantise import unbend
+from dance2wave.sampling.draw import draw_class, draw_mixture
+
+
+@dataclasses.dataclass(frozen=True)
+class Draw:
+  """How samples are drawn.
+
+  Attributes:
+    temperature: divides the logits; below 1 is calmer.
+    top_p: mass of the most probable classes that are kept; 1 keeps all.
+    guidance: weight of the conditional against the unconditional outputs;
+      1 uses the conditional alone.
+    levels: mu-law levels of the output.
+    is_mixture: whether the outputs are a mixture of logistics.
+  """
+
+  temperature: float = 1.0
+  top_p: float = 1.0
+  guidance: float = 1.0
+  levels: int = 256
+  is_mixture: bool = False
+
+
+def _start(graphdef, params, batch, draw):
+  wave = nnx.merge(graphdef, params).wave
+  rows = batch * (1 if draw.guidance == 1.0 else 2)
+  return {'wave': wave.start(rows), 'bent': jnp.zeros(batch)}
+
+
+def _one_sample(wave, draw, carry, inputs):
+  """Advance by one sample; the carry is the engine's state."""
+  condition, uniform = inputs
+  bent = carry['bent']
+  guided = draw.guidance != 1.0
+  past = jnp.concatenate([bent, bent]) if guided else bent
+  outputs, state = wave.step(past, condition, carry['wave'])
+  if guided:
+    right, without = jnp.split(outputs, 2)
+    outputs = without + draw.guidance * (right - without)
+  options = {'temperature': draw.temperature, 'top_p': draw.top_p}
+  if draw.is_mixture:
+    bent = draw_mixture(outputs, uniform, **options)
+  else:
+    code = draw_class(outputs, uniform[:, 1], **options)
+    bent = 2.0 * code / (draw.levels - 1) - 1.0
+  return {'wave': state, 'bent': bent}, bent
+
+
+def _run(graphdef, params, context_BFC, style_B, uniform_FSB2, state, draw):
+  wave = nnx.merge(graphdef, params).wave
+  if draw.guidance != 1.0:
+    context_BFC = jnp.concatenate([context_BFC, jnp.zeros_like(context_BFC)])
+    style_B = jnp.concatenate([style_B, jnp.full_like(style_B, -1)])
+  condition = jnp.moveaxis(wave.condition(context_BFC, style_B), 1, 0)
+  weight = jnp.arange(wave.samples_per_frame) / wave.samples_per_frame
+
+  def one_frame(carry, inputs):
+    now, then, uniform_SB2 = inputs
+
+    def one_sample(carry, inputs):
+      w, uniform = inputs
+      return _one_sample(wave, draw, carry, (now + (then - now) * w, uniform))
+
+    return jax.lax.scan(one_sample, carry, (weight, uniform_SB2))
+
+  state, bent_FSB = jax.lax.scan(
+    one_frame, state, (condition[:-1], condition[1:], uniform_FSB2)
+  )
+  bent_TB = bent_FSB.reshape(-1, bent_FSB.shape[-1])
+  return unbend(bent_TB.T, draw.levels), state
+
+
+class XlaEngine:
+  """Draw samples by `lax.scan`; streaming, batched and resumable.
+
+  Args:
+    graphdef: of a `Dance2Wave`.
+    params: its parameters.
+    draw: how samples are drawn.
+  """
+
+  def __init__(self, graphdef, params, draw):
+    self.params, self._draw = params, draw
+    self._graphdef = graphdef
+    self._run = jax.jit(
+      functools.partial(_run, graphdef, draw=draw), donate_argnames='state'
+    )
+
+  def start(self, batch):
+    """Return the state before the first sample of `batch` clips."""
+    return _start(self._graphdef, self.params, batch, self._draw)
+
+  def run(self, context_BFC, style_B, key, state):
+    """Return samples (B, (F - 1) x hop) in [-1, 1], and the state to go on.
+
+    Args:
+      context_BFC: frames f .. f + n; the last one only closes the
+        interpolation and comes again as the first of the next call.
+      style_B: (B,) style index, -1 where it is not said.
+      key: random key of this call.
+      state: from `start` or from an earlier call; used up.
+    """
+    batch, frames = context_BFC.shape[0], context_BFC.shape[1] - 1
+    hop = nnx.merge(self._graphdef, self.params).wave.samples_per_frame
+    uniform = jax.random.uniform(key, (frames, hop, batch, 2))
+    return self._run(
+      self.params, context_BFC, style_B, uniform_FSB2=uniform, state=state
+    )
