@@ -1,0 +1,1 @@
+"""Configs: files that only assign."""

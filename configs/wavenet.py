@@ -1,0 +1,79 @@
+"""The default: a small WaveNet at 8 kHz that a laptop trains in minutes.
+
+    python -m dance2wave.main --config=configs/wavenet.py
+
+2 cores, no accelerator; the README gives time and result.
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config(dataset='synthetic_dance'):
+  config = ConfigDict()
+  config.seed = 0
+  config.sample_rate_hz = 8000
+  config.pose_rate_hz = 50
+  config.styles = ('house', 'hip_hop', 'rock', 'funk', 'salsa', 'pop')
+
+  config.dataset = ConfigDict()
+  config.dataset.name = dataset
+  config.dataset.config = ''
+  config.dataset.data_dir = ''
+  config.dataset.manual_dir = ''
+  config.dataset.crop_s = 6.0
+  config.dataset.cache_bytes = 2**31
+  config.dataset.is_augmented = True
+
+  config.pose = ConfigDict()
+  config.pose.width = 96
+  config.pose.num_heads = 4
+  config.pose.num_blocks = 2
+  config.pose.stem_dilations = (1, 2, 4)
+  config.pose.top_dilations = (1, 4)
+  config.pose.kernel = 5
+  config.pose.window_s = 6.0
+  config.pose.look_ahead_s = 6.0
+  config.pose.dropout = 0.0
+
+  config.wave = ConfigDict()
+  config.wave.num_cycles = 2
+  config.wave.layers_per_cycle = 8
+  config.wave.kernel = 2
+  config.wave.residual = 32
+  config.wave.gate = 32
+  config.wave.skip = 64
+  config.wave.output = 'softmax'
+  config.wave.levels = 256
+  config.wave.mixtures = 10
+
+  config.train = ConfigDict()
+  config.train.pose_steps = 1200
+  config.train.joint_steps = 500
+  config.train.batch_size = 16
+  config.train.audio_crop_s = 0.5
+  config.train.learning_rate = 2e-3
+  config.train.joint_learning_rate = 3e-3
+  config.train.warmup_steps = 50
+  config.train.weight_decay = 0.01
+  config.train.clip_norm = 1.0
+  config.train.ema_decay = 0.99
+  config.train.context_dropout = 0.0
+  config.train.style_dropout = 1.0 / 4
+  config.train.heads_weight = 1.0
+  config.train.compute_dtype = 'float32'
+  config.train.log_every = 20
+  config.train.eval_every = 250
+  config.train.eval_batches = 4
+  config.train.save_every = 500
+  config.train.max_to_keep = 2
+
+  config.mesh = ConfigDict({'data': 1, 'fsdp': 1})
+
+  config.sample = ConfigDict()
+  config.sample.num_clips = 128
+  config.sample.num_videos = 6
+  config.sample.temperature = 0.9
+  config.sample.top_p = 1.0
+  config.sample.guidance = 1.0
+  config.sample.seed = 0
+  return config.lock()
