@@ -77,11 +77,9 @@ DRUMS = {
   'snare_rock': Drum(190, 60, 0.06, ((1.7, 0.6),), 1.0, (900, 6500), 0.070),
   'snare_tight': Drum(240, 50, 0.04, ((1.6, 0.6),), 0.9, (1200, 7000), 0.045),
   'snare_fat': Drum(170, 40, 0.08, ((1.8, 0.4),), 0.9, (700, 5000), 0.060),
-  'clap': Drum(
-    1000, 0, 0.01, (), 1.6, (800, 4000), 0.040, (0.0, 0.006, 0.012)
-  ),
-  'hat': Drum(3600, 0, 0.008, ((1.4, 0.7),), 2.0, (3000, 7800), 0.016),
-  'hat_open': Drum(3600, 0, 0.03, ((1.4, 0.7),), 2.0, (2800, 7800), 0.060),
+  'clap': Drum(1000, 0, 0.01, (), 1.6, (800, 4000), 0.040, (0.0, 0.006, 0.012)),
+  'hat': Drum(3600, 0, 0.008, ((1.4, 0.7),), 2.0, (2300, 7800), 0.016),
+  'hat_open': Drum(3600, 0, 0.03, ((1.4, 0.7),), 2.0, (2300, 7800), 0.060),
   'shaker': Drum(3000, 0, 0.01, (), 3.0, (2500, 6500), 0.022),
   'ride': Drum(2900, 0, 0.07, ((1.34, 0.8), (1.83, 0.6)), 0.6, (3000, 7500)),
   'cowbell': Drum(562, 0, 0.07, ((1.5, 0.9), (3.0, 0.3), (4.5, 0.25))),
@@ -157,7 +155,7 @@ def drum(name: str, layer: int) -> np.ndarray:
     envelope_T = np.exp(-time_s / (decay_s / ratio**0.5))
     sound_T += level * envelope_T * np.sin(2 * np.pi * ratio * turns)
   if spec.noise:
-    noise_T = _noise(len(name), num_samples, spec.noise_band_hz)
+    noise_T = _noise(list(DRUMS).index(name), num_samples, spec.noise_band_hz)
     for stroke_s in spec.strokes_s:
       past_s = time_s - stroke_s
       envelope_T = (past_s >= 0) * np.exp(-past_s / spec.noise_decay_s)

@@ -1,0 +1,253 @@
+"""A clip ready for training: one pose grid, one sample rate, one clock.
+
+pose frame    k         k + 1     k + 2
+time          k / rate  ...
+samples       [k * hop, (k + 1) * hop)      hop = sample_rate / pose_rate
+"""
+
+import dataclasses
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import soxr
+
+from dance2wave.datasets import targets
+from dance2wave.datasets.schema import to_int16
+from dance2wave.errors import InputError
+from dance2wave.media.audio import resample
+from dance2wave.media.clip import fit_samples, samples_per_frame
+from dance2wave.pose.clean import clean_pose, num_pose_frames
+from dance2wave.pose.track import PoseTrack
+
+NUM_JOINTS = 14
+
+
+@dataclasses.dataclass(frozen=True)
+class ReadyClip:
+  """One clip on the grid k / pose_rate_hz from t = 0.
+
+  Attributes:
+    clip_id: of the dataset.
+    style: '' if unknown.
+    duration_s: of the whole clip; the grid ends before it.
+    pose_FJD: (F, 14, 3) float32 core14, cleaned.
+    audio_T: (F * hop,) int16.
+    onset_F: (F,) float32 onset strength, 0 to 1.
+    level_F: (F,) float32 loudness, 0 to 1.
+    beats_s: (K,) float64.
+    has_audio: False for a source without sound; audio_T is then all zero.
+  """
+
+  clip_id: str
+  style: str
+  duration_s: float
+  pose_FJD: np.ndarray
+  audio_T: np.ndarray
+  onset_F: np.ndarray
+  level_F: np.ndarray
+  beats_s: np.ndarray
+  has_audio: bool
+
+  @property
+  def nbytes(self) -> int:
+    """Bytes of the arrays."""
+    values = vars(self).values()
+    return sum(v.nbytes for v in values if isinstance(v, np.ndarray))
+
+
+def _text(value: bytes | str) -> str:
+  return value.decode('utf-8') if isinstance(value, bytes) else str(value)
+
+
+def _ready_pose(example: Mapping[str, Any], pose_rate_hz: int) -> np.ndarray:
+  """Return the clean pose; confidence 0 everywhere where there is none."""
+  duration_s = float(example['duration_s'])
+  if not len(example['pose']):
+    num_frames = num_pose_frames(duration_s, pose_rate_hz)
+    return np.zeros((num_frames, NUM_JOINTS, 3), np.float32)
+  track = PoseTrack(
+    example['pose'],
+    example['pose_time_s'],
+    _text(example['skeleton']),
+    duration_s,
+  )
+  return np.asarray(clean_pose(track, pose_rate_hz), np.float32)
+
+
+def _ready_audio(
+  audio_T: np.ndarray, from_hz: int, to_hz: int, num_samples: int
+) -> np.ndarray:
+  """Resample int16 audio and fit it to num_samples, zero after its end."""
+  if from_hz != to_hz and len(audio_T):
+    floats_T = resample(audio_T.astype(np.float32) / 32768.0, from_hz, to_hz)
+    audio_T = to_int16(floats_T)
+  return fit_samples(np.asarray(audio_T, np.int16), num_samples)
+
+
+def ready_clip(
+  example: Mapping[str, Any], *, sample_rate_hz: int, pose_rate_hz: int
+) -> ReadyClip:
+  """Put an example of the schema on the grid of the model.
+
+  Raises:
+    InputError: names the clip and what is wrong with it.
+  """
+  clip_id = _text(example['clip_id'])
+  hop = samples_per_frame(sample_rate_hz, pose_rate_hz)
+  try:
+    pose_FJD = _ready_pose(example, pose_rate_hz)
+  except InputError as error:
+    raise InputError(f'clip {clip_id}: {error}') from None
+  audio_T = _ready_audio(
+    example['audio'],
+    int(example['sample_rate_hz']),
+    sample_rate_hz,
+    len(pose_FJD) * hop,
+  )
+  return ReadyClip(
+    clip_id=clip_id,
+    style=_text(example['style']),
+    duration_s=float(example['duration_s']),
+    pose_FJD=pose_FJD,
+    audio_T=audio_T,
+    onset_F=targets.onset_strength(audio_T, sample_rate_hz, hop),
+    level_F=targets.level(audio_T, hop),
+    beats_s=np.asarray(example['beats_s'], np.float64),
+    has_audio=len(example['audio']) > 0,
+  )
+
+
+class ClipCache(Sequence):
+  """The clips of a source on the model's grid; made once, while memory lasts.
+
+  Clips are kept in the order in which they are first asked for until
+  `max_bytes` are full; the others are made again each time. What comes out
+  does not depend on what is kept.
+  """
+
+  def __init__(
+    self,
+    source: Sequence[Mapping[str, Any]],
+    *,
+    sample_rate_hz: int,
+    pose_rate_hz: int,
+    max_bytes: float = 2e9,
+  ):
+    samples_per_frame(sample_rate_hz, pose_rate_hz)
+    self._source = source
+    self._rates = {
+      'sample_rate_hz': sample_rate_hz,
+      'pose_rate_hz': pose_rate_hz,
+    }
+    self._kept: dict[int, ReadyClip] = {}
+    self._room = max_bytes
+    self._lock = threading.Lock()
+
+  def __len__(self) -> int:
+    return len(self._source)
+
+  def __getitem__(self, index: int) -> ReadyClip:
+    index = range(len(self))[index]
+    clip = self._kept.get(index)
+    if clip is None:
+      clip = ready_clip(self._source[index], **self._rates)
+      with self._lock:
+        if index not in self._kept and clip.nbytes <= self._room:
+          self._kept[index] = clip
+          self._room -= clip.nbytes
+    return clip
+
+
+@dataclasses.dataclass(frozen=True)
+class Crop:
+  """Part of a clip, cut by the same times from all its streams.
+
+  Attributes:
+    pose_FJD: (F, 14, 3); frames after the end of the clip hold the last
+      position with confidence 0.
+    audio_T: (F * hop,) float32 in [-1, 1); zero after the end.
+    onset_F: (F,), and level_F: zero after the end.
+    beats_s: all beats of the clip, relative to the crop's start.
+    num_valid: frames before the end of the clip.
+  """
+
+  pose_FJD: np.ndarray
+  audio_T: np.ndarray
+  onset_F: np.ndarray
+  level_F: np.ndarray
+  beats_s: np.ndarray
+  num_valid: int
+
+
+def _samples(audio_T: np.ndarray, start: int, stop: int) -> np.ndarray:
+  """Return float32 samples start to stop, zero outside of the clip."""
+  inside_T = audio_T[max(start, 0) : max(stop, 0)]
+  before = min(max(-start, 0), stop - start)
+  after = stop - start - before - len(inside_T)
+  return np.pad(inside_T.astype(np.float32) / 32768.0, (before, after))
+
+
+def _audio_at_speed(
+  audio_T: np.ndarray, start: int, num_samples: int, percent: int
+) -> np.ndarray:
+  """Return num_samples from `start` on, played at percent / 100 of the speed.
+
+  Two hundred samples more on either side keep the filter's edges outside.
+  """
+  stop = start + -(-num_samples * percent // 100)
+  wide_T = _samples(audio_T, start - 2 * percent, stop + 2 * percent)
+  played_T = soxr.resample(wide_T, percent, 100)[200 : 200 + num_samples]
+  return np.clip(fit_samples(played_T, num_samples), -1.0, 1.0)
+
+
+def _at(curve_F: np.ndarray, position_F: np.ndarray) -> np.ndarray:
+  """Interpolate along the first axis at fractional frame positions."""
+  low = np.minimum(position_F.astype(int), len(curve_F) - 1)
+  high = np.minimum(low + 1, len(curve_F) - 1)
+  weight = (position_F - low).astype(np.float32)
+  weight = weight.reshape(-1, *[1] * (curve_F.ndim - 1))
+  return curve_F[low] * (1 - weight) + curve_F[high] * weight
+
+
+def span_frames(num_frames: int, percent: int) -> int:
+  """Return how many frames of the clip a crop at that speed covers."""
+  return -(-(num_frames - 1) * percent // 100) + 1
+
+
+def crop(
+  clip: ReadyClip,
+  start: int,
+  num_frames: int,
+  *,
+  pose_rate_hz: int,
+  percent: int = 100,
+) -> Crop:
+  """Cut num_frames from frame `start` on, played at percent / 100 of the speed.
+
+  Frame k of the crop shows time start / pose_rate + k * percent / 100 /
+  pose_rate of the clip, and its samples and beats follow the same line.
+  """
+  hop = len(clip.audio_T) // len(clip.pose_FJD)
+  position_F = start + np.arange(num_frames) * (percent / 100)
+  num_valid = int(np.sum(position_F <= len(clip.pose_FJD) - 1 + 1e-9))
+  inside_F = np.minimum(position_F, len(clip.pose_FJD) - 1)
+  pose_FJD, onset_F, level_F = (
+    _at(curve, inside_F)
+    for curve in (clip.pose_FJD, clip.onset_F, clip.level_F)
+  )
+  pose_FJD[num_valid:, :, 2] = 0.0
+  onset_F[num_valid:] = level_F[num_valid:] = 0.0
+  num_samples = num_frames * hop
+  if percent == 100:
+    audio_T = _samples(clip.audio_T, start * hop, start * hop + num_samples)
+  else:
+    audio_T = _audio_at_speed(clip.audio_T, start * hop, num_samples, percent)
+  beats_s = (clip.beats_s - start / pose_rate_hz) * (100 / percent)
+  return Crop(pose_FJD, audio_T, onset_F, level_F, beats_s, num_valid)
+
+
+def style_index(style: str, styles: Sequence[str]) -> int:
+  """Return the place of a style in the vocabulary; -1 if it is not there."""
+  return styles.index(style) if style in styles else -1

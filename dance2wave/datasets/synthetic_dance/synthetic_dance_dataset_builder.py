@@ -1,0 +1,120 @@
+"""TFDS builder of the synthetic dancers."""
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
+
+import tensorflow_datasets as tfds
+
+from dance2wave.datasets import base, schema, workers
+from dance2wave.datasets.synthetic_dance import generate
+from dance2wave.errors import InputError
+
+
+@dataclasses.dataclass(eq=False, kw_only=True)
+class SyntheticDanceConfig(tfds.core.BuilderConfig):
+  """How many clips of which kind.
+
+  Attributes:
+    num_train: clips in the split train; likewise num_validation, num_test.
+    seed: of all plans; splits share no choreography whatever it is.
+    is_ambiguous: dancers whose picture does not settle phase and octave.
+    with_3d: adds aux/pose3d, (F, 14, 3) metres at the times of the film.
+  """
+
+  num_train: int = 3000
+  num_validation: int = 128
+  num_test: int = 128
+  seed: int = 0
+  is_ambiguous: bool = False
+  with_3d: bool = False
+
+  def __post_init__(self):
+    for name in ('num_train', 'num_validation', 'num_test'):
+      value = getattr(self, name)
+      if not isinstance(value, int) or value < 1:
+        raise InputError(
+          f'synthetic_dance: {name} is {value!r}; expected a whole number of '
+          'at least 1; correct the config'
+        )
+
+
+class Builder(base.ClipBuilder):
+  """Synthetic dancers and their music; nothing is downloaded.
+
+  Args:
+    num_workers: processes that make clips; by default one for every core. The
+      dataset's bytes do not depend on it.
+    **kwargs: those of every TFDS builder: config, data_dir, version.
+  """
+
+  VERSION = tfds.core.Version('1.0.0')
+  RELEASE_NOTES: ClassVar[dict[str, str]] = {'1.0.0': 'First release.'}
+  NUM_JOINTS = 14
+  BUILDER_CONFIGS: ClassVar[list[SyntheticDanceConfig]] = [
+    SyntheticDanceConfig(
+      name='default', description='Dancers whose beat can be seen.'
+    ),
+    SyntheticDanceConfig(
+      name='ambiguous',
+      description='Dancers whose picture leaves phase and octave open.',
+      is_ambiguous=True,
+    ),
+    SyntheticDanceConfig(
+      name='with_3d', description='default and poses in metres.', with_3d=True
+    ),
+    SyntheticDanceConfig(
+      name='debug',
+      description='The first few clips of default, built in seconds.',
+      num_train=48,
+      num_validation=16,
+      num_test=16,
+    ),
+  ]
+
+  def __init__(self, *, num_workers: int | None = None, **kwargs: Any):
+    self._num_workers = num_workers
+    super().__init__(**kwargs)
+
+  def aux_features(self) -> Mapping[str, Any] | None:
+    """Return the feature pose3d where the config asks for it."""
+    if not self.builder_config.with_3d:
+      return None
+    return {'pose3d': schema.pose_feature(self.NUM_JOINTS)}
+
+  def split_sizes(self) -> Mapping[str, int]:
+    """Return the sizes that the config gives."""
+    config = self.builder_config
+    return {
+      'train': config.num_train,
+      'validation': config.num_validation,
+      'test': config.num_test,
+    }
+
+  def _split_generators(
+    self, dl_manager: tfds.download.DownloadManager
+  ) -> dict[str, base.Examples]:
+    del dl_manager  # Nothing to download.
+    return {
+      split: self._generate_examples(split) for split in self.split_sizes()
+    }
+
+  def _generate_examples(self, split: str) -> Iterator[tuple[str, schema.Clip]]:
+    config = self.builder_config
+    tasks = [
+      generate.Task(
+        index, split, config.seed, config.is_ambiguous, config.with_3d
+      )
+      for index in range(self.split_sizes()[split])
+    ]
+    clips = workers.ordered_map(
+      generate.make_clip, tasks, num_workers=self._num_workers
+    )
+    for clip in clips:
+      if isinstance(clip, workers.WorkerDied):
+        raise InputError(
+          f'the process that made clip {clip.task} was killed twice; expected '
+          'about 300 MB of memory for each of its kind; build with fewer '
+          '(num_workers) or free some memory'
+        )
+      yield clip['clip_id'], clip

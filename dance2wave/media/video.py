@@ -1,0 +1,344 @@
+"""Video files: what they hold, and their pictures with true times.
+
+packets   I P B B ...          times from the container, never count / fps
+t = 0     the first shown frame; audio.py puts the sound on the same zero
+duration  last frame's time + that frame's own duration - first's time
+"""
+
+import contextlib
+import dataclasses
+import pathlib
+from collections.abc import Iterator
+
+import numpy as np
+from absl import logging
+
+from dance2wave.errors import InputError
+
+# A header and its content may differ by this much before a file is refused.
+SLACK_S = 0.05
+# A longer pause between two frames is a damaged time stamp.
+_MAX_GAP_S = 60.0
+_SAME_TIME_S = 1e-6
+# Containers whose headers state durations: one for each stream, or one for
+# all; others guess it from the bit rate, or copy it from stream to stream.
+_DECLARING_STREAMS = {'mov', 'avi', 'aiff', 'wav', 'w64'}
+_DECLARING = _DECLARING_STREAMS | {'matroska', 'webm', 'asf', 'flv'}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class VideoInfo:
+  """What a video file holds.
+
+  Attributes:
+    path: the file.
+    width, height: of the picture as shown: rotated, with square pixels.
+    rotation_deg: 0, 90, 180 or 270, counter-clockwise from the coded to the
+      shown picture.
+    frame_time_s: (F,) float64 presentation times, strictly increasing from 0.
+    start_s: time stamp of the first frame in the file, which is t = 0 here.
+    duration_s: time of the last frame plus its own duration.
+    video_stream_index: index of the chosen picture stream.
+    audio_stream_index: index of the chosen sound stream; None if there is none.
+    codec: the picture's codec, such as 'h264' or 'vp9'.
+    container: names of the container format, such as 'mov,mp4,m4a'.
+    has_pts: whether the file carries presentation times; an avi does not
+      (libav invents them, wrongly for H.264), its frames are timed by order.
+  """
+
+  path: pathlib.Path
+  width: int
+  height: int
+  rotation_deg: int
+  frame_time_s: np.ndarray
+  start_s: float
+  duration_s: float
+  video_stream_index: int
+  audio_stream_index: int | None
+  codec: str
+  container: str
+  has_pts: bool
+
+
+@contextlib.contextmanager
+def open_media(path: str | pathlib.Path):
+  """Open a file with PyAV; yields an `av.container.InputContainer`.
+
+  Raises:
+    InputError: no such file, an empty file, or no known container.
+  """
+  import av
+
+  path = pathlib.Path(path)
+  if not path.is_file():
+    raise InputError(
+      f'{path} is not a file; expected a video or sound file; check the path'
+    )
+  if path.stat().st_size == 0:
+    raise InputError(f'{path} is empty (0 bytes); fetch or export it again')
+  try:
+    container = av.open(
+      f'file:{path}',
+      metadata_errors='replace',
+      options={'protocol_whitelist': 'file'},
+    )
+  except Exception as error:  # libav answers damage with unrelated kinds
+    raise damaged(path, error) from error
+  with container:
+    yield container
+
+
+def damaged(path: pathlib.Path, reason: object) -> InputError:
+  """Return the error for a file that cannot be read to its end."""
+  reason = getattr(reason, 'strerror', None) or reason
+  return InputError(
+    f'{path} cannot be decoded ({reason}); expected a whole video or sound '
+    'file; fetch or export it again'
+  )
+
+
+def guarded(iterator: Iterator, path: pathlib.Path) -> Iterator:
+  """Pass items on, and turn whatever libav raises into an InputError."""
+  while True:
+    try:
+      item = next(iterator)
+    except StopIteration:
+      return
+    except Exception as error:  # libav answers damage with unrelated kinds
+      raise damaged(path, error) from error
+    yield item
+
+
+def check_complete(
+  path: pathlib.Path, what: str, found_s: float, declared_s: float | None
+) -> None:
+  """Raise InputError if a file holds less than its header declares."""
+  if declared_s is not None and found_s < declared_s - SLACK_S:
+    raise InputError(
+      f'{path}: {what} ends after {found_s:.3f} s, but its header declares '
+      f'{declared_s:.3f} s; expected a whole file; fetch or export it again'
+    )
+
+
+def check_whole(path: pathlib.Path) -> None:
+  """Raise InputError if all packets end before the container's header says."""
+  with open_media(path) as container:
+    formats = container.format.name.split(',')
+    if container.duration is None or _DECLARING.isdisjoint(formats):
+      return
+    begin_s = end_s = 0.0
+    for packet in guarded(container.demux(), path):
+      ticks = packet.dts if packet.pts is None else packet.pts
+      if ticks is not None:
+        end = ticks + (packet.duration or 0)
+        begin_s = min(begin_s, float(ticks * packet.time_base))
+        end_s = max(end_s, float(end * packet.time_base))
+    check_complete(path, 'the file', end_s - begin_s, container.duration / 1e6)
+
+
+def declared_s(container, stream) -> float | None:
+  """Return the duration that a header states for one stream, or None."""
+  formats = container.format.name.split(',')
+  if _DECLARING_STREAMS.isdisjoint(formats):
+    return None
+  # libav shortens an avi's duration to the file's size, but not its frames.
+  is_avi_picture = 'avi' in formats and stream.type == 'video'
+  ticks = max(stream.duration or 0, stream.frames if is_avi_picture else 0)
+  return float(ticks * stream.time_base) if ticks else None
+
+
+def choose_stream(container, kind: str):
+  """Return the first stream of `kind` ('video', 'audio') that can be decoded.
+
+  Cover pictures are no video. Returns None if there is no such stream.
+  """
+  import av
+
+  cover = av.stream.Disposition.attached_pic
+  usable = [
+    stream
+    for stream in getattr(container.streams, kind)
+    if stream.codec_context is not None and not stream.disposition & cover
+  ]
+  if len(usable) > 1:
+    logging.info(
+      '%s has %d usable %s streams; the first, stream %d, is taken',
+      container.name.removeprefix('file:'),
+      len(usable),
+      kind,
+      usable[0].index,
+    )
+  return usable[0] if usable else None
+
+
+def probe(path: str | pathlib.Path) -> VideoInfo:
+  """Read what a video file holds, with the true times of all its frames.
+
+  Times come from the packets, without decoding; only the first frame is
+  decoded, for its size and rotation. `read_frames` checks the rest.
+
+  Raises:
+    InputError: missing, empty, damaged or cut-off file; no video; fewer than
+      two frames; times that jump by a minute.
+  """
+  path = pathlib.Path(path)
+  with open_media(path) as container:
+    video = choose_stream(container, 'video')
+    if video is None:
+      raise InputError(
+        f'{path} has no video stream; expected a video of a dancer; choose '
+        'another file'
+      )
+    audio = choose_stream(container, 'audio')
+    check_whole(path)
+    ticks_F, last_ticks, has_pts = _frame_ticks(container, video, path)
+    frame_time_s = (ticks_F - ticks_F[0]) * float(video.time_base)
+    width, height, rotation_deg = _look(path, video.index)
+    return VideoInfo(
+      path=path,
+      width=width,
+      height=height,
+      rotation_deg=rotation_deg,
+      frame_time_s=_checked_times(frame_time_s, path),
+      start_s=float(ticks_F[0] * video.time_base),
+      duration_s=float(
+        (ticks_F[-1] + last_ticks - ticks_F[0]) * video.time_base
+      ),
+      video_stream_index=video.index,
+      audio_stream_index=audio.index if audio else None,
+      codec=video.codec_context.codec.canonical_name,
+      container=container.format.name,
+      has_pts=has_pts,
+    )
+
+
+def _frame_ticks(container, video, path) -> tuple[np.ndarray, int, bool]:
+  """Return the shown frames' times, the last one's duration, and has_pts."""
+  rows = []
+  for packet in guarded(container.demux(video), path):
+    has_time = packet.pts is not None or packet.dts is not None
+    if has_time and not _is_hidden(packet, video):
+      flags = (packet.is_keyframe, packet.is_discard)
+      rows.append((packet.pts, packet.dts, packet.duration or 0, *flags))
+  has_pts = container.format.name != 'avi'
+  has_pts = has_pts and all(row[0] is not None for row in rows)
+  ticks_F, duration_F = _shown(rows, 0 if has_pts else 1)
+  if not len(ticks_F):
+    raise damaged(path, 'no frame of its video could be found')
+  gaps = np.diff(ticks_F)
+  last = int(duration_F[-1]) or int(np.median(gaps) if len(gaps) else 0)
+  end = int(ticks_F[-1]) + last - (video.start_time or 0)
+  end_s = float(end * video.time_base)
+  check_complete(path, 'the picture', end_s, declared_s(container, video))
+  return ticks_F, last, has_pts
+
+
+def _is_hidden(packet, video) -> bool:
+  """Tell a VP8 frame that is only a reference (RFC 6386, section 9.1)."""
+  return video.codec_context.name == 'vp8' and not memoryview(packet)[0] & 0x10
+
+
+def _shown(rows: list[tuple], which: int) -> tuple[np.ndarray, np.ndarray]:
+  """Return times and durations, in ticks, of the packets that are shown.
+
+  Rows are (pts, dts, duration, is key, is discarded); `which` is the column
+  of the times. Pictures before the first key frame cannot be decoded, and
+  those outside an edit list are marked to be discarded.
+  """
+  rows = [(row[which], *row[2:]) for row in rows if row[which] is not None]
+  table = np.array(rows, np.int64).reshape(-1, 4)
+  keys = np.flatnonzero(table[:, 2])
+  if len(keys):
+    table = table[keys[0] :]
+    table = table[table[:, 0] >= table[0, 0]]
+  table = table[table[:, 3] == 0]
+  ticks_F, index_F = np.unique(table[:, 0], return_index=True)
+  return ticks_F, table[index_F, 1]
+
+
+def _checked_times(frame_time_s: np.ndarray, path) -> np.ndarray:
+  if len(frame_time_s) < 2:
+    raise InputError(
+      f'{path} has one video frame; a dance needs at least two frames; choose '
+      'a video instead of a picture'
+    )
+  gap_s = float(np.max(np.diff(frame_time_s)))
+  if gap_s > _MAX_GAP_S:
+    raise damaged(path, f'the time jumps by {gap_s:.0f} s between two frames')
+  frame_time_s.flags.writeable = False
+  return frame_time_s
+
+
+def _look(path, stream_index: int) -> tuple[int, int, int]:
+  """Decode one frame; return the shown width, height and the rotation."""
+  with open_media(path) as container:
+    stream = container.streams[stream_index]
+    frame = next(guarded(_pictures(container, stream), path), None)
+    if frame is None:
+      raise damaged(path, 'no frame of its video could be decoded')
+    width = round(frame.width * (stream.sample_aspect_ratio or 1))
+    rotation_deg = round(frame.rotation / 90) * 90 % 360
+  if rotation_deg % 180:
+    return frame.height, width, rotation_deg
+  return width, frame.height, rotation_deg
+
+
+def _pictures(container, stream) -> Iterator:
+  """Decode from the first key frame on; nothing before it can be."""
+  has_key = False
+  for packet in container.demux(stream):
+    has_key = has_key or packet.is_keyframe
+    if has_key:
+      yield from packet.decode()
+
+
+def read_frames(
+  path: str | pathlib.Path,
+) -> Iterator[tuple[float, np.ndarray]]:
+  """Stream the pictures of a video as they are meant to be seen.
+
+  Yields:
+    (time_s, rgb_HWC): the time since the first frame, strictly increasing and
+    equal to `probe(path).frame_time_s`, and uint8 (height, width, 3), rotated
+    and with square pixels. One frame is held at a time.
+
+  Raises:
+    InputError: at the call, what `probe` raises; while reading, at damage and
+      at the end if more than one of the frames could not be decoded.
+  """
+  return _decode(probe(path))
+
+
+def _decode(info: VideoInfo) -> Iterator[tuple[float, np.ndarray]]:
+  turned = info.rotation_deg % 180
+  size = (info.height, info.width) if turned else (info.width, info.height)
+  num_read, last_s = 0, -1.0
+  with open_media(info.path) as container:
+    stream = container.streams[info.video_stream_index]
+    stream.thread_type = 'AUTO'
+    for frame in guarded(_pictures(container, stream), info.path):
+      time_s = _time_of(frame, num_read, info)
+      if time_s <= last_s:
+        continue
+      rgb_HWC = frame.reformat(*size, format='rgb24').to_ndarray()
+      rgb_HWC = np.rot90(rgb_HWC, info.rotation_deg // 90)
+      yield time_s, np.ascontiguousarray(rgb_HWC)
+      num_read, last_s = num_read + 1, time_s
+  missing = len(info.frame_time_s) - num_read
+  if missing > 1:
+    raise damaged(
+      info.path,
+      f'{missing} of its {len(info.frame_time_s)} frames are unreadable',
+    )
+
+
+def _time_of(frame, index: int, info: VideoInfo) -> float:
+  """Return a frame's time, or -2 for a frame before the first shown one."""
+  times_s = info.frame_time_s
+  if not info.has_pts or frame.pts is None:
+    return float(times_s[min(index, len(times_s) - 1)])
+  time_s = float(frame.pts * frame.time_base) - info.start_s
+  if time_s < -_SAME_TIME_S:
+    return -2.0
+  after = int(np.searchsorted(times_s, time_s - _SAME_TIME_S))
+  return float(times_s[min(after, len(times_s) - 1)])

@@ -1,0 +1,346 @@
+"""From a built dataset to batches: `batch(step)` is a pure function.
+
+    data source ──> shuffle, repeat ──> crop, augment, features ──> slice by
+    process ──> batch
+
+Example i of the endless stream depends on (seed, i) alone, and global batch
+`step` is examples step * batch_size and following. So a run resumes at any
+step with the same batches, and any number of processes shares the same ones.
+"""
+
+import collections
+import dataclasses
+import functools
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent import futures
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from dance2wave import datasets
+from dance2wave.datasets import augment, clips, targets
+from dance2wave.errors import InputError
+from dance2wave.pose.features import motion_features
+
+Batch = dict[str, np.ndarray]
+Source = Sequence[Mapping[str, Any]]
+
+_MAX_BEATS_PER_S = 8
+
+
+def _build_command(dataset: str, config: str | None, data_dir: str | None):
+  options = [f'--config={config}'] if config else []
+  options += [f'--data_dir={data_dir}'] if data_dir else []
+  return ' '.join(['python -m dance2wave.datasets.build', dataset, *options])
+
+
+def open_source(
+  dataset: str,
+  *,
+  config: str | None = None,
+  data_dir: str | None = None,
+  split: str = 'train',
+) -> Source:
+  """Open one split of a built dataset for random access.
+
+  Args:
+    dataset: one of `datasets.dataset_names()`.
+    config: of the dataset; None for its default.
+    data_dir: where it was built; None for TFDS's default.
+    split: such as 'train' or 'train[:100]'.
+
+  Raises:
+    InputError: unknown dataset, config or split, or it has not been built.
+  """
+  if dataset not in datasets.dataset_names():
+    raise InputError(
+      f'dataset is {dataset!r}; expected one of '
+      f'{", ".join(datasets.dataset_names())}; correct the name'
+    )
+  kwargs = {'config': config} if config else {}
+  try:
+    builder = tfds.builder(dataset, data_dir=data_dir, **kwargs)
+  except (ValueError, tfds.core.DatasetNotFoundError) as error:
+    known = ', '.join(tfds.builder_cls(dataset).builder_configs) or 'none'
+    raise InputError(
+      f'dataset {dataset} has no config {config!r}; expected one of: {known}; '
+      'correct the config'
+    ) from error
+  if not builder.is_prepared():
+    raise InputError(
+      f'dataset {dataset} is not in {builder.data_dir}; expected a built '
+      f'dataset; build it with: {_build_command(dataset, config, data_dir)}'
+    )
+  try:
+    return builder.as_data_source(split)
+  except ValueError as error:
+    raise InputError(
+      f'dataset {dataset} has no split {split!r}; expected one of '
+      f'{", ".join(builder.info.splits)}, or a slice; correct the split'
+    ) from error
+
+
+def _check_audio(clip: clips.ReadyClip) -> None:
+  if not clip.has_audio:
+    raise InputError(
+      f'clip {clip.clip_id} has no audio; expected a dataset with audio for '
+      'this config; choose another dataset, or a config that needs beats only'
+    )
+
+
+@functools.lru_cache(maxsize=4)
+def _permutation(seed: int, epoch: int, length: int) -> np.ndarray:
+  # An example's key has two numbers, so that no stream is used twice.
+  return np.random.default_rng((seed, epoch, length)).permutation(length)
+
+
+def _frames(crop_s: float, pose_rate_hz: int) -> int:
+  num_frames = round(crop_s * pose_rate_hz)
+  if num_frames < 2 or abs(num_frames - crop_s * pose_rate_hz) > 1e-6:
+    raise InputError(
+      f'crop_s is {crop_s}; expected a whole number of at least 2 pose frames '
+      f'at {pose_rate_hz} Hz; choose a multiple of {1 / pose_rate_hz:g} s'
+    )
+  return num_frames
+
+
+def _frame_targets(crop: clips.Crop, pose_rate_hz: int) -> Batch:
+  """Return what is asked of each frame; nothing is asked after the end."""
+  num_frames = len(crop.pose_FJD)
+  args = (crop.beats_s, num_frames, pose_rate_hz)
+  valid_F = np.arange(num_frames) < crop.num_valid
+  return {
+    'beat': targets.beat_activation(*args) * valid_F,
+    'half_beat': targets.half_beat_activation(*args) * valid_F,
+    'beat_phase': np.where(valid_F, targets.beat_phase(*args), np.float32(-1)),
+    'onset': crop.onset_F,
+    'level': crop.level_F,
+    'valid': valid_F,
+  }
+
+
+def _padded_beats(beats_s: np.ndarray, crop_s: float, valid_s: float) -> Batch:
+  """Return the beats inside the crop, padded with -1, and their number."""
+  inside = beats_s[(beats_s >= 0) & (beats_s < min(crop_s, valid_s))]
+  room = int(np.ceil(crop_s * _MAX_BEATS_PER_S))
+  inside = inside[:room]
+  padded_K = np.full(room, -1.0, np.float32)
+  padded_K[: len(inside)] = inside
+  return {'beats': padded_K, 'num_beats': np.int32(len(inside))}
+
+
+# Axes of the values of an example, after the batch axis.
+_AXES = {
+  'motion': 'FM',
+  'audio': 'T',
+  'beats': 'K',
+  **dict.fromkeys(
+    ('beat', 'half_beat', 'beat_phase', 'onset', 'level', 'valid'), 'F'
+  ),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Pipeline:
+  """Endless batches of crops of one split.
+
+  Attributes:
+    source: clips of the schema by index: `open_source(...)` or a list.
+    batch_size: over all processes.
+    crop_s: length of a crop, a whole number of pose frames; a clip that is
+      shorter is padded with silence and poses of confidence 0.
+    sample_rate_hz: of audio_BT, a multiple of pose_rate_hz.
+    pose_rate_hz: of the frames.
+    styles: the vocabulary of style_B.
+    seed: with the step it decides everything.
+    process_index: which part of the global batch is ours.
+    process_count: how many parts there are.
+    augmentation: of the training examples.
+    cache_bytes: memory for clips on the model's grid.
+    need_audio: refuse clips without audio.
+  """
+
+  source: Source
+  batch_size: int
+  crop_s: float
+  sample_rate_hz: int
+  pose_rate_hz: int
+  styles: Sequence[str] = ()
+  seed: int = 0
+  process_index: int = 0
+  process_count: int = 1
+  augmentation: augment.Augmentation = augment.NONE
+  cache_bytes: float = 2e9
+  need_audio: bool = True
+
+  def __post_init__(self):
+    _check_batching(self.batch_size, self.process_index, self.process_count)
+    if not len(self.source):
+      raise InputError(
+        'the split has no clips; expected at least one; choose another split'
+      )
+    cache = clips.ClipCache(
+      self.source,
+      sample_rate_hz=self.sample_rate_hz,
+      pose_rate_hz=self.pose_rate_hz,
+      max_bytes=self.cache_bytes,
+    )
+    num_frames = _frames(self.crop_s, self.pose_rate_hz)
+    object.__setattr__(self, '_cache', cache)
+    object.__setattr__(self, '_num_frames', num_frames)
+    object.__setattr__(self, '_batches', self._make_batches())
+    self._clip(0)
+
+  def _make_batches(self):
+    # grain brings jax, and nothing else on the numpy side does.
+    import grain
+
+    examples = (
+      grain.MapDataset.range(len(self.source))
+      .repeat()
+      .map_with_index(self._shuffled)
+      .map_with_index(self._example)
+    )
+    ours = examples[self.process_index :: self.process_count]
+    return ours.batch(self.batch_size // self.process_count)
+
+  def _shuffled(self, position: int, index: int) -> int:
+    """Return the clip at a position; every epoch has an order of its own."""
+    epoch = position // len(self.source)
+    return int(_permutation(self.seed, epoch, len(self.source))[index])
+
+  def _clip(self, index: int) -> clips.ReadyClip:
+    clip = self._cache[index]
+    if self.need_audio:
+      _check_audio(clip)
+    return clip
+
+  def _crop(
+    self, clip: clips.ReadyClip, rng: np.random.Generator
+  ) -> clips.Crop:
+    percent = augment.draw_percent(rng, self.augmentation.rate_change)
+    span = clips.span_frames(self._num_frames, percent)
+    start = int(rng.integers(max(len(clip.pose_FJD) - span, 0) + 1))
+    return clips.crop(
+      clip,
+      start,
+      self._num_frames,
+      pose_rate_hz=self.pose_rate_hz,
+      percent=percent,
+    )
+
+  def _example(self, position: int, clip_index: int) -> Batch:
+    """Return example `position` of the endless stream."""
+    rng = np.random.default_rng((self.seed, position))
+    clip = self._clip(clip_index)
+    crop = self._crop(clip, rng)
+    pose_FJD = augment.augment_pose(
+      crop.pose_FJD, rng, self.augmentation, pose_rate_hz=self.pose_rate_hz
+    )
+    valid_s = crop.num_valid / self.pose_rate_hz
+    values = {
+      'motion': np.asarray(
+        motion_features(pose_FJD, self.pose_rate_hz), np.float32
+      ),
+      'audio': crop.audio_T,
+      **_frame_targets(crop, self.pose_rate_hz),
+      **_padded_beats(crop.beats_s, self.crop_s, valid_s),
+      'style': np.int32(clips.style_index(clip.style, self.styles)),
+      'has_audio': np.bool_(clip.has_audio),
+      'clip_index': np.int32(clip_index),
+    }
+    return {f'{k}_B{_AXES.get(k, "")}': v for k, v in values.items()}
+
+  def batch(self, step: int) -> Batch:
+    """Return this process's part of global batch `step`, a dict of arrays.
+
+    motion_BFM: float32 features.
+    audio_BT: float32 in [-1, 1), T = F * sample_rate_hz / pose_rate_hz.
+    beat_BF, half_beat_BF: 1 at the nearest frame, 0.5 beside it.
+    beat_phase_BF: in [0, 1); -1 where fewer than two beats are known.
+    onset_BF, level_BF: 0 to 1.
+    valid_BF: bool; False after the end of a short clip.
+    beats_BK: seconds from the crop's start, padded with -1; num_beats_B.
+    style_B: int32, -1 if unknown. has_audio_B: bool. clip_index_B: int32.
+    """
+    return self._batches[step]
+
+  def iterate(self, start_step: int = 0, *, ahead: int = 2) -> Iterator[Batch]:
+    """Yield batch(start_step), batch(start_step + 1), ... without end.
+
+    A thread makes `ahead` batches in advance; closing the iterator ends it.
+    """
+    with futures.ThreadPoolExecutor(1, 'dance2wave-batches') as thread:
+      waiting = collections.deque(
+        thread.submit(self.batch, start_step + i) for i in range(ahead)
+      )
+      step = start_step + ahead
+      try:
+        while True:
+          waiting.append(thread.submit(self.batch, step))
+          step += 1
+          yield waiting.popleft().result()
+      finally:
+        thread.shutdown(wait=True, cancel_futures=True)
+
+
+def _check_batching(batch_size: int, index: int, count: int) -> None:
+  if batch_size < 1 or batch_size % count:
+    raise InputError(
+      f'batch_size is {batch_size}; expected a positive multiple of the '
+      f'{count} process(es); change it'
+    )
+  if not 0 <= index < count:
+    raise InputError(
+      f'process_index is {index}; expected 0 to {count - 1}; correct it'
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class EvalClip:
+  """A whole clip with its features.
+
+  Attributes:
+    clip: pose, audio, beats and style on the model's grid.
+    motion_FM: (F, M) float32 features of clip.pose_FJD.
+    audio_T: (F * hop,) float32.
+    pose_time_s: (F,) seconds of clip.pose_FJD, for drawing.
+  """
+
+  clip: clips.ReadyClip
+  motion_FM: np.ndarray
+  audio_T: np.ndarray
+  pose_time_s: np.ndarray
+
+
+def eval_clips(
+  source: Source,
+  *,
+  sample_rate_hz: int,
+  pose_rate_hz: int,
+  num_clips: int | None = None,
+  need_audio: bool = True,
+) -> Iterator[EvalClip]:
+  """Yield the first clips of a split in order, whole and unchanged.
+
+  Args:
+    source: clips of the schema by index: `open_source(...)` or a list.
+    sample_rate_hz: of the audio, a multiple of pose_rate_hz.
+    pose_rate_hz: of the features.
+    num_clips: how many; None for all.
+    need_audio: refuse clips without audio.
+  """
+  num_clips = len(source) if num_clips is None else min(num_clips, len(source))
+  for index in range(num_clips):
+    clip = clips.ready_clip(
+      source[index], sample_rate_hz=sample_rate_hz, pose_rate_hz=pose_rate_hz
+    )
+    if need_audio:
+      _check_audio(clip)
+    yield EvalClip(
+      clip,
+      np.asarray(motion_features(clip.pose_FJD, pose_rate_hz), np.float32),
+      clip.audio_T.astype(np.float32) / 32768.0,
+      np.arange(len(clip.pose_FJD)) / pose_rate_hz,
+    )

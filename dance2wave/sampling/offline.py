@@ -1,0 +1,119 @@
+"""Whole clips at once: motion in, waveforms out."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from dance2wave.options import Options
+from dance2wave.sampling.xla import Draw, XlaEngine
+
+# Samples are drawn in pieces of this many pose frames, so that one compiled
+# program serves clips of every length.
+_PIECE_FRAMES = 50
+
+
+@dataclasses.dataclass(frozen=True)
+class Dance:
+  """What sampling needs of one clip.
+
+  Attributes:
+    motion_FM: motion features at pose rate.
+    num_samples: length of the waveform that is wanted.
+    style: index of the style that is wanted, -1 to let the dance decide.
+  """
+
+  motion_FM: np.ndarray
+  num_samples: int
+  style: int = -1
+
+
+def make_draw(options: Options, **changes) -> Draw:
+  """Return how the options want samples drawn, with some of it changed."""
+  chosen = {
+    'temperature': options.sample.temperature,
+    'top_p': options.sample.top_p,
+    'guidance': options.sample.guidance,
+  }
+  chosen |= {k: v for k, v in changes.items() if v is not None}
+  is_mixture = options.wave.output == 'mixture'
+  return Draw(**chosen, levels=options.wave.levels, is_mixture=is_mixture)
+
+
+def _collate(dances, num_frames):
+  """Pad motion to `num_frames` (B, F, M); valid (B, F) tells which are real."""
+  width = dances[0].motion_FM.shape[1]
+  motion = np.zeros((len(dances), num_frames, width), np.float32)
+  valid = np.zeros((len(dances), num_frames), bool)
+  for row, dance in enumerate(dances):
+    frames = min(len(dance.motion_FM), num_frames)
+    motion[row, :frames] = dance.motion_FM[:frames]
+    valid[row, :frames] = True
+  return motion, valid
+
+
+def _hold_last_frame(context_BFC, valid_BF):
+  """Give frames after a clip's end the context of its last frame."""
+  frames = np.arange(valid_BF.shape[1])[None]
+  last = np.maximum(valid_BF.sum(axis=1) - 1, 0)[:, None]
+  index = jnp.asarray(np.minimum(frames, last))
+  return jnp.take_along_axis(context_BFC, index[..., None], axis=1)
+
+
+class Generator:
+  """Draw waveforms for batches of dances.
+
+  Args:
+    options: of the model.
+    graphdef: of the model.
+    params: its parameters.
+    draw: how samples are drawn.
+  """
+
+  def __init__(self, options, graphdef, params, draw):
+    self._options, self._params = options, params
+    self._engine = XlaEngine(graphdef, params, draw)
+
+    def listen(params, motion_BFM, valid_BF):
+      return nnx.merge(graphdef, params).listen(motion_BFM, valid_BF)
+
+    self._listen = jax.jit(listen)
+
+  def listen(self, dances):
+    """Return context (B, F, C) and head logits (B, F, H) of padded dances.
+
+    F covers the longest clip in whole pieces and one closing frame.
+    """
+    hop = self._options.samples_per_frame
+    longest = max(-(-dance.num_samples // hop) for dance in dances)
+    pieces = max(1, -(-longest // _PIECE_FRAMES))
+    motion, valid = _collate(dances, pieces * _PIECE_FRAMES + 1)
+    context, heads = self._listen(self._params, motion, valid)
+    return _hold_last_frame(context, valid), heads
+
+  def generate(self, dances, *, seed=0, progress=None):
+    """Return one float32 waveform of `num_samples` for every dance.
+
+    Args:
+      dances: list of `Dance`.
+      seed: of the draws; a clip's sound depends on its place in the list.
+      progress: called with the share that is done after every piece.
+    """
+    context, _ = self.listen(dances)
+    style = jnp.array([dance.style for dance in dances], jnp.int32)
+    state = self._engine.start(len(dances))
+    key, pieces = jax.random.key(seed), []
+    count = (context.shape[1] - 1) // _PIECE_FRAMES
+    for piece in range(count):
+      first = piece * _PIECE_FRAMES
+      part = context[:, first : first + _PIECE_FRAMES + 1]
+      samples, state = self._engine.run(
+        part, style, jax.random.fold_in(key, piece), state
+      )
+      pieces.append(np.asarray(samples))
+      if progress is not None:
+        progress((piece + 1) / count)
+    audio_BT = np.concatenate(pieces, axis=1)
+    return [audio_BT[i, : d.num_samples] for i, d in enumerate(dances)]

@@ -1,0 +1,240 @@
+"""The training loop: from options to trained weights, resuming if it can."""
+
+import dataclasses
+import math
+import pathlib
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tqdm
+
+from dance2wave import pipeline
+from dance2wave.datasets import augment
+from dance2wave.options import Options
+from dance2wave.pose.features import MOTION_DIM
+from dance2wave.training import optimizer as optimizer_lib
+from dance2wave.training import sharding, step
+from dance2wave.training.checkpoint import Checkpoints
+from dance2wave.training.state import TrainState
+from dance2wave.training.writer import MetricWriter
+
+# Which split of a built dataset is held out during training.
+_HELD_OUT = 'validation'
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+  """What training leaves behind.
+
+  Attributes:
+    graphdef: of the model.
+    params: the averaged weights.
+    num_steps: steps made.
+    figures: held-out figures after the last step.
+    seconds: spent in this call.
+  """
+
+  graphdef: object
+  params: dict
+  num_steps: int
+  figures: dict
+  seconds: float
+
+
+def make_pipeline(options: Options, split: str) -> pipeline.Pipeline:
+  """Return the batches of one split; only training crops are augmented."""
+  source = pipeline.open_source(
+    options.dataset.name,
+    config=options.dataset.config or None,
+    data_dir=options.dataset.data_dir or None,
+    split=split,
+  )
+  augmented = options.dataset.is_augmented and split == 'train'
+  return pipeline.Pipeline(
+    source,
+    batch_size=options.train.batch_size,
+    crop_s=options.dataset.crop_s,
+    sample_rate_hz=options.sample_rate_hz,
+    pose_rate_hz=options.pose_rate_hz,
+    styles=options.styles,
+    seed=options.seed,
+    process_index=jax.process_index(),
+    process_count=jax.process_count(),
+    augmentation=augment.Augmentation() if augmented else augment.NONE,
+    cache_bytes=options.dataset.cache_bytes,
+    need_audio=options.train.joint_steps > 0,
+  )
+
+
+def make_schedule(options: Options):
+  """Return the learning rate over both stages; each warms up and decays."""
+  train = options.train
+  stages = (
+    (train.learning_rate, train.pose_steps),
+    (train.joint_learning_rate, train.joint_steps),
+  )
+  first, second = (
+    optimizer_lib.make_schedule(
+      learning_rate=rate,
+      warmup_steps=min(train.warmup_steps, max(steps - 1, 0)),
+      num_steps=max(steps, 1),
+    )
+    for rate, steps in stages
+  )
+  return lambda count: jnp.where(
+    count < train.pose_steps, first(count), second(count - train.pose_steps)
+  )
+
+
+def abstract_state(options: Options, init, optimizer, mesh):
+  """Return (function from key to state, abstract state with shardings)."""
+
+  def make_state(key):
+    params = init(key)
+    return TrainState(
+      step=jnp.zeros((), jnp.int32),
+      params=params,
+      ema=jax.tree.map(jnp.copy, params),
+      opt_state=optimizer.init(params),
+    )
+
+  abstract = jax.eval_shape(make_state, jax.random.key(options.seed))
+  abstract = sharding.with_shardings(abstract, mesh)
+  places = jax.tree.map(lambda leaf: leaf.sharding, abstract)
+  return jax.jit(make_state, out_shardings=places), abstract
+
+
+def restore_or_init(options, checkpoints, make_state, abstract):
+  """Return the newest saved state, or a new one drawn from the seed."""
+  if checkpoints.latest_step() is None:
+    return make_state(jax.random.key(options.seed))
+  return checkpoints.restore_state(abstract)
+
+
+class _HeldOut:
+  """Held-out figures over fixed batches of the validation split."""
+
+  def __init__(self, options, graphdef, mesh):
+    batches = make_pipeline(options, _HELD_OUT)
+    self._batches = [
+      batches.batch(i) for i in range(options.train.eval_batches)
+    ]
+    self._step = step.make_eval_step(options, graphdef)
+    self._mesh = mesh
+
+  def __call__(self, params) -> dict[str, float]:
+    rows = [
+      jax.device_get(self._step(params, _place(batch, self._mesh)))
+      for batch in self._batches
+    ]
+    return {k: float(np.mean([row[k] for row in rows])) for k in rows[0]}
+
+
+def _place(batch, mesh):
+  """Put on the mesh what the steps read of a batch."""
+  unused = ('beats_BK', 'num_beats_B', 'clip_index_B')
+  kept = {k: v for k, v in batch.items() if k not in unused}
+  return sharding.shard_batch(kept, mesh)
+
+
+def _check_finite(number, figures):
+  if not math.isfinite(figures['loss']):
+    raise FloatingPointError(
+      f'loss is {figures["loss"]} at step {number}; the last checkpoint is '
+      'good; lower train.learning_rate or train.joint_learning_rate'
+    )
+
+
+class _Log:
+  """Read the figures of step N - 1 when step N has been dispatched."""
+
+  def __init__(self, options, writer, schedule, progress):
+    self._every = options.train.log_every
+    self._last = options.train.num_steps
+    self._writer, self._schedule = writer, schedule
+    self._progress, self._waiting = progress, None
+
+  def push(self, number, figures):
+    """Note the figures of a step that has been dispatched."""
+    self.flush()
+    if number % self._every == 0 or number == self._last:
+      self._waiting = (number, figures)
+
+  def flush(self):
+    """Write what waits."""
+    if self._waiting is None:
+      return
+    number, figures = self._waiting
+    self._waiting = None
+    figures = {k: float(v) for k, v in jax.device_get(figures).items()}
+    _check_finite(number, figures)
+    rate = float(self._schedule(number - 1))
+    self._writer.write_scalars(number, {**figures, 'learning_rate': rate})
+    shown = {k: figures[k] for k in ('loss', 'nll', 'phase') if k in figures}
+    self._progress.set_postfix({k: f'{v:.3f}' for k, v in shown.items()})
+
+
+def train(options: Options, workdir: pathlib.Path) -> Trained:
+  """Train until `train.num_steps`, going on from the newest checkpoint.
+
+  Args:
+    options: checked options.
+    workdir: where checkpoints/, metrics.jsonl and tensorboard/ go.
+
+  Returns:
+    The averaged weights and the last held-out figures.
+  """
+  began = time.monotonic()
+  mesh = sharding.make_mesh(options.mesh.data, options.mesh.fsdp)
+  graphdef, init = step.split_model(options, MOTION_DIM)
+  schedule = make_schedule(options)
+  optimizer = optimizer_lib.make_optimizer(
+    schedule,
+    weight_decay=options.train.weight_decay,
+    clip_norm=options.train.clip_norm,
+  )
+  make_state, abstract = abstract_state(options, init, optimizer, mesh)
+  key = jax.random.key(options.seed + 1)
+  steps = {
+    is_joint: step.make_train_step(
+      options, graphdef, optimizer, is_joint=is_joint
+    )
+    for is_joint in (False, True)
+  }
+  held_out = _HeldOut(options, graphdef, mesh)
+  is_first = jax.process_index() == 0
+  with (
+    Checkpoints(
+      workdir / 'checkpoints', max_to_keep=options.train.max_to_keep
+    ) as checkpoints,
+    MetricWriter(workdir, active=is_first) as writer,
+  ):
+    state = restore_or_init(options, checkpoints, make_state, abstract)
+    start, last = int(state.step), options.train.num_steps
+    writer.rewind(start)
+    batches = make_pipeline(options, 'train').iterate(start)
+    figures = {}
+    with tqdm.tqdm(
+      total=last, initial=start, desc='train', unit='step', disable=not is_first
+    ) as progress:
+      log = _Log(options, writer, schedule, progress)
+      for number in range(start + 1, last + 1):
+        batch = _place(next(batches), mesh)
+        is_joint = number > options.train.pose_steps
+        state, news = steps[is_joint](state, batch, key)
+        log.push(number, news)
+        progress.update()
+        if number % options.train.save_every == 0 or number == last:
+          log.flush()
+          checkpoints.save(number, state, _saved_config(options))
+        if number % options.train.eval_every == 0 or number == last:
+          log.flush()
+          figures = held_out(state.ema)
+          named = {f'eval_{k}': v for k, v in figures.items()}
+          writer.write_scalars(number, named)
+    batches.close()
+    figures = figures or held_out(state.ema)
+    checkpoints.wait()
+  return Trained(graphdef, state.ema, last, figures, time.monotonic() - began)

@@ -1,0 +1,78 @@
+"""What the heads and the WaveNet are asked for, in nats."""
+
+import jax
+import jax.numpy as jnp
+
+from dance2wave.models.pose_transformer import activate_heads
+from dance2wave.models.quantise import bend, mixture_log_prob, mu_law_encode
+
+# Order and weights of the head losses: beat, half-beat, onset, level, phase.
+HEAD_WEIGHTS = {
+  'beat': 1.0,
+  'half_beat': 0.5,
+  'onset': 0.5,
+  'level': 0.5,
+  'phase': 2.0,
+}
+
+
+def masked_mean(value, mask):
+  """Mean of value where mask is set; zero where it is set nowhere."""
+  mask = mask.astype(jnp.float32)
+  return jnp.sum(value * mask) / jnp.maximum(jnp.sum(mask), 1.0)
+
+
+def binary_cross_entropy(logits, target):
+  """Cross entropy of a Bernoulli with soft targets, less their entropy.
+
+  It is zero at best, so that the figure says how far there is to go.
+  """
+  safe = jnp.clip(target, 1e-6, 1 - 1e-6)
+  entropy = -(safe * jnp.log(safe) + (1 - safe) * jnp.log1p(-safe))
+  return jax.nn.softplus(logits) - logits * target - entropy
+
+
+def head_losses(heads_BFH, batch):
+  """Return a dict of scalar losses of the rhythm heads.
+
+  Beats, half-beats and phase count where the clip's beats are known, onset
+  and level where it has sound. The phase is asked for as a vector, whose
+  length shrinks where the dance does not tell.
+  """
+  heads = heads_BFH.astype(jnp.float32)
+  valid = batch['valid_BF']
+  known = valid & (batch['beat_phase_BF'] >= 0)
+  heard = valid & batch['has_audio_B'][:, None]
+  losses = {
+    'beat': binary_cross_entropy(heads[..., 0], batch['beat_BF']),
+    'half_beat': binary_cross_entropy(heads[..., 1], batch['half_beat_BF']),
+    'onset': binary_cross_entropy(heads[..., 2], batch['onset_BF']),
+    'level': binary_cross_entropy(heads[..., 3], batch['level_BF']),
+  }
+  masks = {'beat': known, 'half_beat': known, 'onset': heard, 'level': heard}
+  losses = {k: masked_mean(v, masks[k]) for k, v in losses.items()}
+  angle = 2 * jnp.pi * batch['beat_phase_BF']
+  wanted = jnp.stack([jnp.cos(angle), jnp.sin(angle)], axis=-1)
+  error = jnp.sum((activate_heads(heads)[..., 4:] - wanted) ** 2, axis=-1)
+  losses['phase'] = masked_mean(error, known)
+  return losses
+
+
+def sum_head_losses(losses):
+  """Return the weighted sum of `head_losses`."""
+  return sum(HEAD_WEIGHTS[name] * value for name, value in losses.items())
+
+
+def wave_nll(outputs_BTO, audio_BT, mask_BT, *, levels, is_mixture):
+  """Return the mean negative log likelihood, in nats per sample.
+
+  Both outputs are over the same mu-law levels, so that they compare.
+  """
+  if is_mixture:
+    log_prob = mixture_log_prob(outputs_BTO, bend(audio_BT, levels), levels)
+    return masked_mean(-log_prob, mask_BT)
+  logits = outputs_BTO.astype(jnp.float32)
+  codes = mu_law_encode(audio_BT, levels)
+  picked = jnp.take_along_axis(logits, codes[..., None], axis=-1)[..., 0]
+  nll = jax.nn.logsumexp(logits, axis=-1) - picked
+  return masked_mean(nll, mask_BT)

@@ -1,0 +1,88 @@
+"""A run's folder: its config, and whether another config may go on in it."""
+
+import json
+import os
+import pathlib
+
+from dance2wave import options as options_lib
+from dance2wave.errors import InputError
+from dance2wave.options import Options
+
+# What may change between a run and its continuation.
+_MAY_CHANGE = (
+  'sample.',
+  'mesh.',
+  'dataset.data_dir',
+  'dataset.manual_dir',
+  'dataset.cache_bytes',
+  'train.log_every',
+  'train.eval_every',
+  'train.eval_batches',
+  'train.save_every',
+  'train.max_to_keep',
+)
+
+
+def write_json(path: pathlib.Path, values: dict) -> None:
+  """Write values to path as JSON: whole or not at all."""
+  partial = path.with_name(f'.{path.name}.{os.getpid()}')
+  try:
+    partial.write_text(json.dumps(values, indent=2) + '\n')
+    partial.replace(path)
+  except OSError as error:
+    partial.unlink(missing_ok=True)
+    raise InputError(
+      f'{path} cannot be written ({error.strerror}); expected a folder with '
+      'room and permission to write; choose another --workdir'
+    ) from error
+
+
+def _flat(values, prefix=''):
+  for key, value in values.items():
+    if isinstance(value, dict):
+      yield from _flat(value, f'{prefix}{key}.')
+    else:
+      yield prefix + key, list(value) if isinstance(value, tuple) else value
+
+
+def read_options(workdir: pathlib.Path) -> Options:
+  """Return the options that a workdir was made with."""
+  path = workdir / 'config.json'
+  if not path.is_file():
+    raise InputError(
+      f'{workdir} holds no config.json; expected the --workdir of a training '
+      'run; train one with python -m dance2wave.main --workdir=...'
+    )
+  try:
+    return options_lib.parse(json.loads(path.read_text()))
+  except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    raise InputError(
+      f'{path} is not JSON ({error}); expected the file that training wrote; '
+      'restore it or train again in a new --workdir'
+    ) from error
+
+
+def open_workdir(workdir: pathlib.Path, options: Options) -> None:
+  """Make the folder, or check that its config is the same.
+
+  Raises:
+    InputError: the folder belongs to another config, or cannot be written.
+  """
+  try:
+    workdir.mkdir(parents=True, exist_ok=True)
+  except OSError as error:
+    raise InputError(
+      f'--workdir={workdir} cannot be made ({error.strerror}); expected a '
+      'folder with permission to write; choose another --workdir'
+    ) from error
+  if (workdir / 'config.json').exists():
+    old = dict(_flat(options_lib.to_dict(read_options(workdir))))
+    new = dict(_flat(options_lib.to_dict(options)))
+    for key, value in new.items():
+      if old.get(key) != value and not key.startswith(_MAY_CHANGE):
+        raise InputError(
+          f'--workdir={workdir} was made with {key}={old.get(key)!r}, but the '
+          f'config says {value!r}; expected the same config; set '
+          f'--config.{key}={old.get(key)!r} or choose another --workdir'
+        )
+  write_json(workdir / 'config.json', options_lib.to_dict(options))

@@ -1,0 +1,238 @@
+import json
+import pathlib
+import shutil
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+
+import dance2wave.datasets  # noqa: F401  (makes the builder known)
+from dance2wave.datasets.clip_folder import folder as folder_lib
+from dance2wave.errors import InputError
+from dance2wave.pose.track import PoseTrack, write_pose_file
+
+av = pytest.importorskip('av')
+tfds.disable_progress_bar()
+
+CLICKS_S = np.arange(0.4, 60.0, 0.5)
+FPS = 10
+
+
+def pose_track(duration_s, fps=FPS):
+  time_s = np.arange(round(duration_s * fps)) / fps
+  pose = np.full((len(time_s), 17, 3), 0.5, np.float32)
+  pose[:, :, 0] += np.linspace(-0.2, 0.2, 17)
+  pose[:, 5, 1] = time_s / 100  # the left shoulder tells the time
+  return PoseTrack(pose, time_s, 'coco17', duration_s)
+
+
+def click_track(duration_s, rate_hz=16000):
+  audio = np.zeros(round(duration_s * rate_hz), np.float32)
+  for click_s in CLICKS_S[CLICKS_S < duration_s - 0.1]:
+    start = round(click_s * rate_hz)
+    audio[start : start + 400] = 0.6 * np.sin(np.arange(400) * 0.9)
+  return audio
+
+
+def write_video(path, duration_s, *, with_sound=True):
+  rate_hz = 16000
+  with av.open(str(path), 'w') as file:
+    video = file.add_stream('libx264', rate=FPS)
+    video.width = video.height = 32
+    video.pix_fmt = 'yuv420p'
+    sound = file.add_stream('aac', rate=rate_hz) if with_sound else None
+    for k in range(round(duration_s * FPS)):
+      picture = np.full((32, 32, 3), k % 256, np.uint8)
+      frame = av.VideoFrame.from_ndarray(picture, format='rgb24')
+      frame.pts = k
+      file.mux(video.encode(frame))
+    file.mux(video.encode(None))
+    if sound:
+      audio = click_track(duration_s)
+      for start in range(0, len(audio), 1024):
+        part = audio[None, start : start + 1024]
+        frame = av.AudioFrame.from_ndarray(part, format='fltp', layout='mono')
+        frame.sample_rate, frame.pts = rate_hz, start
+        file.mux(sound.encode(frame))
+      file.mux(sound.encode(None))
+
+
+@pytest.fixture(scope='module')
+def videos(tmp_path_factory):
+  """Three good videos with their poses, one mute, one broken, no song."""
+  folder = tmp_path_factory.mktemp('videos')
+  (folder / 'sub').mkdir()
+  for name, duration_s in (('a', 2.0), ('b', 23.0), ('sub/c', 2.0)):
+    write_video(folder / f'{name}.mp4', duration_s)
+    write_pose_file(folder / f'{name}.npz', pose_track(duration_s))
+  write_video(folder / 'mute.mp4', 2.0, with_sound=False)
+  write_pose_file(folder / 'mute.npz', pose_track(2.0))
+  (folder / 'broken.mp4').write_bytes(b'no video at all')
+  write_pose_file(folder / 'broken.npz', pose_track(2.0))
+  (folder / '.hidden.mp4').touch()
+  (folder / 'notes.txt').touch()
+  return folder
+
+
+def video_of(videos, name):
+  return next(v for v in folder_lib.find_videos(videos) if v.name == name)
+
+
+def builder_of(folder, data_dir, **kwargs):
+  return tfds.builder(
+    'clip_folder', folder=folder, data_dir=str(data_dir), **kwargs
+  )
+
+
+@pytest.fixture(scope='module')
+def built(videos, tmp_path_factory):
+  builder = builder_of(videos, tmp_path_factory.mktemp('data'))
+  builder.download_and_prepare()
+  return builder
+
+
+def all_clips(builder):
+  return {
+    clip['clip_id'].decode(): (split, clip)
+    for split, source in builder.as_data_source().items()
+    for clip in source
+  }
+
+
+def test_good_files_become_clips_and_bad_ones_lines(built):
+  clips = all_clips(built)
+  assert sorted(clips) == [
+    'a.mp4#0',
+    'b.mp4#0',
+    'b.mp4#1',
+    'b.mp4#2',
+    'sub/c.mp4#0',
+  ]
+  path = pathlib.Path(built.data_dir) / 'failures.jsonl'
+  lines = [json.loads(line) for line in path.read_text().splitlines()]
+  assert {(line['file'], line['stage']) for line in lines} == {
+    ('broken.mp4', 'audio'),
+    ('mute.mp4', 'audio'),
+  }
+  assert all(line['message'] for line in lines)
+
+
+def test_pieces_of_a_file_share_group_and_split(built):
+  pieces = [v for k, v in all_clips(built).items() if k.startswith('b.mp4')]
+  assert len({split for split, _ in pieces}) == 1
+  assert {clip['group'] for _, clip in pieces} == {b'file:b.mp4'}
+  durations = [float(clip['duration_s']) for _, clip in pieces]
+  assert max(durations) <= folder_lib.MAX_CLIP_S + 1 / FPS
+  assert sum(durations) == pytest.approx(23.0)
+  assert built.as_data_source('train')
+
+
+def test_audio_pose_and_beats_are_cut_by_the_same_times(videos):
+  clips = folder_lib.read_video(video_of(videos, 'b.mp4'))
+  start_s = 0.0
+  for clip in clips:
+    # The shoulder of core14 that tells the time is number 5.
+    told_s = clip['pose'][:, 5, 1] * 100
+    np.testing.assert_allclose(told_s, clip['pose_time_s'] + start_s, atol=1e-4)
+    end_s = start_s + clip['duration_s']
+    clicks_s = CLICKS_S[(CLICKS_S > start_s) & (CLICKS_S < end_s - 0.2)]
+    for click in np.round((clicks_s - start_s) * 16000).astype(int):
+      before = np.abs(clip['audio'][max(click - 400, 0) : click - 80])
+      after = np.abs(clip['audio'][click : click + 400])
+      assert after.max() > 10000 and before.max(initial=0) < 2000
+    assert np.all(np.diff(clip['beats_s']) > 0.2)
+    start_s = end_s
+  assert start_s == pytest.approx(23.0)
+
+
+def test_styles_and_songs(videos, tmp_path):
+  folder = tmp_path / 'f'
+  shutil.copytree(videos, folder)
+  table = 'file,style,song\na.mp4,salsa,X\nsub/c.mp4, pop ,X\nb.mp4,rock,\n'
+  (folder / 'styles.csv').write_text(table, encoding='utf-8-sig')
+  found = {v.name: (v.style, v.group) for v in folder_lib.find_videos(folder)}
+  assert found['a.mp4'] == ('salsa', 'song:X')
+  assert found['sub/c.mp4'] == ('pop', 'song:X')
+  assert found['b.mp4'] == ('rock', 'file:b.mp4')
+  assert found['mute.mp4'] == ('', 'file:mute.mp4')
+
+
+@pytest.mark.parametrize(
+  'table, message',
+  [
+    ('file;style\na.mp4;pop\n', 'expected file,style'),
+    ('file,style\nzz.mp4,pop\n', "names 'zz.mp4'"),
+    ('', 'expected file,style'),
+  ],
+)
+def test_a_bad_table_is_named(videos, table, message, tmp_path):
+  folder = tmp_path / 'f'
+  shutil.copytree(videos, folder)
+  (folder / 'styles.csv').write_text(table)
+  with pytest.raises(InputError, match=message):
+    folder_lib.find_videos(folder)
+
+
+def test_splits_are_stable_and_train_is_never_empty():
+  many = [f'file:{i}' for i in range(1000)]
+  splits = folder_lib.assign_splits(many)
+  shares = [list(splits.values()).count(s) for s in ('train', 'test')]
+  assert 740 < shares[0] < 860 and 60 < shares[1] < 140
+  fewer = folder_lib.assign_splits(many[:300])
+  assert all(splits[group] == split for group, split in fewer.items())
+  for i in range(50):
+    assert set(folder_lib.assign_splits([f'file:{i}']).values()) == {'train'}
+    two = folder_lib.assign_splits([f'file:{i}', f'file:x{i}'])
+    assert 'train' in two.values()
+    three = folder_lib.assign_splits([f'file:{i}{c}' for c in 'abc'])
+    assert set(three.values()) == {'train', 'validation', 'test'}
+
+
+def test_a_silent_video_says_so(videos, monkeypatch):
+  monkeypatch.setattr(
+    folder_lib,
+    'read_audio',
+    lambda *_: type('Waveform', (), {'samples_T': np.zeros(32000)}),
+  )
+  failure = folder_lib.read_video(video_of(videos, 'a.mp4'))
+  assert failure.stage == 'audio' and 'is silent' in failure.message
+
+
+def test_a_crash_in_a_decoder_is_a_failure_line(videos, monkeypatch):
+  def crash(*_):
+    raise MemoryError('too\nlarge')
+
+  monkeypatch.setattr(folder_lib, 'detect_beats', crash)
+  failure = folder_lib.read_video(video_of(videos, 'a.mp4'))
+  assert failure == folder_lib.Failure(
+    'a.mp4', 'beats', 'MemoryError: too large'
+  )
+
+
+def test_no_folder_or_no_video_is_one_line(tmp_path):
+  (tmp_path / 'empty').mkdir()
+  for folder, message in (
+    (None, 'no folder given'),
+    (tmp_path / 'absent', 'is not a folder'),
+    (tmp_path / 'empty', 'no video in'),
+  ):
+    with pytest.raises(InputError, match=message):
+      builder_of(folder, tmp_path / 'data').download_and_prepare()
+  assert not list(tmp_path.glob('data/clip_folder/*'))
+
+
+def test_a_folder_without_a_good_video_is_refused(videos, tmp_path):
+  folder = tmp_path / 'bad'
+  folder.mkdir()
+  for name in ('broken.mp4', 'broken.npz'):
+    shutil.copy(videos / name, folder)
+  builder = builder_of(folder, tmp_path / 'data')
+  with pytest.raises(InputError, match=r'none of the 1 .*broken\.mp4'):
+    builder.download_and_prepare()
+  assert not builder.is_prepared()
+
+
+def test_another_folder_is_not_mistaken_for_this_one(built, tmp_path):
+  again = builder_of(tmp_path, built._data_dir_root)
+  with pytest.raises(InputError, match='was built from'):
+    again.download_and_prepare()

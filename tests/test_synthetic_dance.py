@@ -1,0 +1,189 @@
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import time
+
+import numpy as np
+import psutil
+import pytest
+import tensorflow_datasets as tfds
+
+from dance2wave.datasets import build as build_lib
+from dance2wave.datasets.synthetic_dance import generate
+from dance2wave.datasets.synthetic_dance.plan import draw_plan
+from dance2wave.datasets.synthetic_dance.synthetic_dance_dataset_builder import (  # noqa: E501
+  SyntheticDanceConfig,
+)
+from dance2wave.errors import InputError
+
+tfds.disable_progress_bar()
+
+
+def build(data_dir, *, num_workers=2, **config):
+  sizes = {'num_train': 5, 'num_validation': 1, 'num_test': 1}
+  builder = tfds.builder(
+    'synthetic_dance',
+    data_dir=str(data_dir),
+    config=SyntheticDanceConfig(name='tiny', **{**sizes, **config}),
+    num_workers=num_workers,
+  )
+  builder.download_and_prepare()
+  return builder
+
+
+@pytest.fixture(scope='module')
+def tiny(tmp_path_factory):
+  return build(tmp_path_factory.mktemp('tiny'), with_3d=True)
+
+
+def records(builder):
+  files = sorted(pathlib.Path(builder.data_dir).glob('*.array_record*'))
+  return [path.read_bytes() for path in files]
+
+
+def test_examples_are_those_of_the_tasks_in_order(tiny):
+  source = tiny.as_data_source('train')
+  assert [e['clip_id'].decode() for e in source] == [
+    f'train_{i:05d}' for i in range(5)
+  ]
+  clip = generate.make_clip(generate.Task(3, 'train', with_3d=True))
+  np.testing.assert_array_equal(source[3]['audio'], clip['audio'])
+  np.testing.assert_array_equal(source[3]['pose'], clip['pose'])
+  np.testing.assert_array_equal(source[3]['beats_s'], clip['beats_s'])
+  np.testing.assert_array_equal(
+    source[3]['aux']['pose3d'], clip['aux']['pose3d']
+  )
+  assert len(tiny.as_data_source('validation')) == 1
+  assert 'tensorflow' not in sys.modules
+
+
+def test_examples_keep_the_schema(tiny):
+  for example in tiny.as_data_source('train'):
+    plan = draw_plan(int(example['clip_id'][-5:]), 'train')
+    assert float(example['duration_s']) == plan.duration_s
+    assert len(example['audio']) == round(plan.duration_s * 16000)
+    assert np.abs(example['audio']).max() > 1000
+    assert example['aux']['pose3d'].shape == example['pose'].shape
+    assert example['pose_time_s'][-1] < plan.duration_s
+    np.testing.assert_array_equal(example['beats_s'], plan.beats_in_clip_s)
+
+
+def test_bytes_do_not_depend_on_the_number_of_workers(tiny, tmp_path):
+  assert records(build(tmp_path, num_workers=1, with_3d=True)) == records(tiny)
+
+
+def test_seed_and_kind_change_the_clips():
+  plain = generate.make_clip(generate.Task(0, 'train'))
+  for task in (
+    generate.Task(0, 'train', seed=1),
+    generate.Task(0, 'train', is_ambiguous=True),
+    generate.Task(0, 'test'),
+  ):
+    other = generate.make_clip(task)
+    assert not np.array_equal(plain['audio'][:4000], other['audio'][:4000])
+    assert plain['group'] != other['group']
+
+
+def test_a_config_without_clips_is_refused():
+  with pytest.raises(InputError, match='num_train is 0; expected'):
+    SyntheticDanceConfig(name='none', num_train=0)
+
+
+def test_named_configs_exist():
+  configs = tfds.builder_cls('synthetic_dance').builder_configs
+  assert set(configs) == {'default', 'ambiguous', 'with_3d', 'debug'}
+  assert configs['default'].num_train == 3000
+  assert configs['ambiguous'].is_ambiguous
+
+
+def command(*args):
+  name = 'dance2wave.datasets.build'
+  return [sys.executable, '-m', name, *map(str, args)]
+
+
+@pytest.mark.parametrize(
+  'args, message',
+  [
+    (['nonsense'], "dataset is 'nonsense'; expected one of clip_folder"),
+    ([], 'no dataset named'),
+    (['synthetic_dance', '--config=defualt'], 'expected one of: default'),
+    (['synthetic_dance/defualt'], 'expected one of: default'),
+    (['synthetic_dance', '--config={"name": "x", "trian": 3}'], 'trian'),
+    (['synthetic_dance', '--config={"name": "x"'], 'JSON'),
+    (['synthetic_dance', '--config={"name": "x", "num_test": -1}'], 'is -1'),
+    (['synthetic_dance/debug', '--data_dir=/dev/null'], 'cannot write'),
+  ],
+)
+def test_bad_commands_are_one_line(args, message, capsys):
+  with pytest.raises(SystemExit) as error:
+    build_lib.main(build_lib.parse_flags(['build', *args]))
+  assert error.value.code == 2
+  line = capsys.readouterr().err.strip()
+  assert line.startswith('dance2wave: ') and '\n' not in line
+  assert message in line
+
+
+def test_the_command_builds_the_default_config(tmp_path):
+  done = subprocess.run(
+    command(
+      'synthetic_dance', f'--data_dir={tmp_path}', '--max_examples_per_split=1'
+    ),
+    capture_output=True,
+    text=True,
+  )
+  assert done.returncode == 0, done.stderr
+  built = tfds.builder('synthetic_dance', data_dir=str(tmp_path))
+  assert built.builder_config.name == 'default'
+  assert len(built.as_data_source('train')) == 1
+  assert [p.name for p in (tmp_path / 'synthetic_dance').glob('[!.]*')] == [
+    'default'
+  ]
+
+
+def test_a_killed_build_is_no_dataset(tmp_path):
+  config = {'name': 'big', 'num_train': 2000}
+  args = ('synthetic_dance', f'--config={json.dumps(config)}')
+  with subprocess.Popen(
+    command(*args, f'--data_dir={tmp_path}'),
+    stdout=subprocess.DEVNULL,
+    stderr=subprocess.DEVNULL,
+  ) as process:
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.rglob('*.part00000')):
+      assert time.monotonic() < deadline and process.poll() is None
+      time.sleep(0.05)
+    children = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
+  builder = tfds.builder(
+    'synthetic_dance',
+    data_dir=str(tmp_path),
+    config=SyntheticDanceConfig(name='big', num_train=2000),
+  )
+  assert not builder.is_prepared()
+  assert children
+  _, alive = psutil.wait_procs(children, timeout=20)
+  assert not alive
+
+
+def test_a_script_without_guard_can_build(tmp_path):
+  script = tmp_path / 'script.py'
+  script.write_text(
+    'import tensorflow_datasets as tfds, dance2wave.datasets\n'
+    'from dance2wave.datasets.synthetic_dance import '
+    'synthetic_dance_dataset_builder as b\n'
+    "config = b.SyntheticDanceConfig(name='t', num_train=1, num_test=1,"
+    ' num_validation=1)\n'
+    f"tfds.builder('synthetic_dance', data_dir={str(tmp_path)!r}, "
+    'config=config).download_and_prepare()\n'
+  )
+  root = pathlib.Path(__file__).parents[1]
+  done = subprocess.run(
+    [sys.executable, str(script)],
+    env={**os.environ, 'PYTHONPATH': str(root)},
+    capture_output=True,
+    text=True,
+  )
+  assert done.returncode == 0, done.stderr
+  assert (tmp_path / 'synthetic_dance/t/1.0.0/dataset_info.json').exists()
