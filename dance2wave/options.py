@@ -284,7 +284,8 @@ def _check_crops(o):
     o.train.audio_crop_s <= longest + 1e-9,
     'train.audio_crop_s',
     o.train.audio_crop_s,
-    f'at most {longest:.3f}: dataset.crop_s less the receptive field and a frame',
+    f'at most {longest:.3f}: dataset.crop_s less the receptive field and a '
+    'frame',
   )
 
 

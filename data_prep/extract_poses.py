@@ -50,9 +50,7 @@ def _videos_in(folder: pathlib.Path) -> Iterator[pathlib.Path]:
       yield inside
 
 
-def find_jobs(
-  inputs: Iterable[str], output: pathlib.Path, model: pathlib.Path
-) -> list[PoseJob]:
+def find_jobs(inputs: Iterable[str], output: pathlib.Path) -> list[PoseJob]:
   """List what there is to do.
 
   Raises:
@@ -69,7 +67,7 @@ def find_jobs(
     folder = path if path.is_dir() else path.parent
     for inside in _videos_in(path) if path.is_dir() else [path.name]:
       target = (output / inside).with_suffix('.npz')
-      job = PoseJob(folder / inside, target, model)
+      job = PoseJob(folder / inside, target)
       other = jobs.setdefault(target, job)
       if other.video.resolve() != job.video.resolve():
         raise InputError(
@@ -135,8 +133,12 @@ def run(
   Raises:
     InputError: bad inputs, or no model: found before any work is done.
   """
-  import_mediapipe()
-  jobs = find_jobs(inputs, output, find_model(pose_model))
+  jobs = find_jobs(inputs, output)
+  todo = [job for job in jobs if not is_finished(job.target)]
+  if todo:
+    import_mediapipe()
+    model = find_model(pose_model)
+    todo = [dataclasses.replace(job, model=model) for job in todo]
   try:
     output.mkdir(parents=True, exist_ok=True)
   except OSError as error:
@@ -144,7 +146,6 @@ def run(
       f'output {output} cannot be made ({error.strerror}); expected a folder '
       'that may be written; choose another --output'
     ) from None
-  todo = [job for job in jobs if not is_finished(job.target)]
   start_s = time.monotonic()
   workers = max(1, num_cores() // 2) if num_workers is None else num_workers
   num_frames, num_failed = extract_all(todo, output, workers)

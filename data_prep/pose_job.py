@@ -12,11 +12,11 @@ from dance2wave.pose.track import read_pose_file, write_pose_file
 
 @dataclasses.dataclass(frozen=True)
 class PoseJob:
-  """A video, where its poses go, and the model's path."""
+  """A video, where its poses go, and the model (None: the default)."""
 
   video: pathlib.Path
   target: pathlib.Path
-  model: pathlib.Path
+  model: pathlib.Path | None = None
 
 
 @dataclasses.dataclass(frozen=True)

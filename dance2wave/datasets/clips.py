@@ -35,6 +35,7 @@ class ReadyClip:
     pose_FJD: (F, 14, 3) float32 core14, cleaned.
     audio_T: (F * hop,) int16.
     onset_F: (F,) float32 onset strength, 0 to 1.
+    onset_scale: the spectral flux that is onset strength 1 in this clip.
     level_F: (F,) float32 loudness, 0 to 1.
     beats_s: (K,) float64.
     has_audio: False for a source without sound; audio_T is then all zero.
@@ -46,6 +47,7 @@ class ReadyClip:
   pose_FJD: np.ndarray
   audio_T: np.ndarray
   onset_F: np.ndarray
+  onset_scale: float
   level_F: np.ndarray
   beats_s: np.ndarray
   has_audio: bool
@@ -106,14 +108,18 @@ def ready_clip(
     sample_rate_hz,
     len(pose_FJD) * hop,
   )
+  floats_T = audio_T.astype(np.float32) / 32768.0
+  flux_F = targets.onset_flux(floats_T, sample_rate_hz, hop)
+  onset_scale = targets.onset_scale(flux_F)
   return ReadyClip(
     clip_id=clip_id,
     style=_text(example['style']),
     duration_s=float(example['duration_s']),
     pose_FJD=pose_FJD,
     audio_T=audio_T,
-    onset_F=targets.onset_strength(audio_T, sample_rate_hz, hop),
-    level_F=targets.level(audio_T, hop),
+    onset_F=np.clip(flux_F / onset_scale, 0, 1),
+    onset_scale=onset_scale,
+    level_F=targets.level(floats_T, hop),
     beats_s=np.asarray(example['beats_s'], np.float64),
     has_audio=len(example['audio']) > 0,
   )
@@ -233,17 +239,21 @@ def crop(
   position_F = start + np.arange(num_frames) * (percent / 100)
   num_valid = int(np.sum(position_F <= len(clip.pose_FJD) - 1 + 1e-9))
   inside_F = np.minimum(position_F, len(clip.pose_FJD) - 1)
-  pose_FJD, onset_F, level_F = (
-    _at(curve, inside_F)
-    for curve in (clip.pose_FJD, clip.onset_F, clip.level_F)
-  )
+  pose_FJD = _at(clip.pose_FJD, inside_F)
   pose_FJD[num_valid:, :, 2] = 0.0
-  onset_F[num_valid:] = level_F[num_valid:] = 0.0
-  num_samples = num_frames * hop
   if percent == 100:
-    audio_T = _samples(clip.audio_T, start * hop, start * hop + num_samples)
+    audio_T = _samples(clip.audio_T, start * hop, (start + num_frames) * hop)
+    frames = inside_F.astype(int)
+    onset_F, level_F = clip.onset_F[frames], clip.level_F[frames]
   else:
-    audio_T = _audio_at_speed(clip.audio_T, start * hop, num_samples, percent)
+    # Between two frames an onset would fade: it is measured again.
+    audio_T = _audio_at_speed(
+      clip.audio_T, start * hop, num_frames * hop, percent
+    )
+    flux_F = targets.onset_flux(audio_T, pose_rate_hz * hop, hop)
+    onset_F = np.clip(flux_F / clip.onset_scale, 0, 1)
+    level_F = targets.level(audio_T, hop)
+  onset_F[num_valid:] = level_F[num_valid:] = 0.0
   beats_s = (clip.beats_s - start / pose_rate_hz) * (100 / percent)
   return Crop(pose_FJD, audio_T, onset_F, level_F, beats_s, num_valid)
 

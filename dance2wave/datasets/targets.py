@@ -3,6 +3,7 @@
 import functools
 
 import numpy as np
+import scipy.fft
 
 _NUM_BANDS = 24
 _MIN_BAND_HZ = 60.0
@@ -68,34 +69,36 @@ def _band_starts(num_bins: int, sample_rate_hz: int) -> np.ndarray:
   return np.unique(bins)
 
 
-def onset_strength(
+def onset_flux(
   audio_T: np.ndarray, sample_rate_hz: int, hop: int
 ) -> np.ndarray:
-  """Return (F,) how much louder the bands became at frame k's time, 0 to 1.
+  """Return (F,) how much louder the bands became at frame k's time.
 
   Half-wave rectified difference of the log mel spectrum (spectral flux;
   Böck and Widmer, 2013) with Hann windows of two hops centred on the frames,
-  so that frame k does not hear what frame k + 1 begins with. The strongest
-  hundredth of a clip is 1; silence is 0.
+  so that frame k does not hear what frame k + 1 begins with.
   """
   num_frames = len(audio_T) // hop
-  if not np.any(audio_T):
-    return np.zeros(num_frames, np.float32)
-  padded_T = np.pad(audio_T, hop, mode='symmetric').astype(np.float32) / 32768
+  flux_F = np.zeros(num_frames, np.float32)
+  padded_T = np.pad(audio_T, hop, mode='symmetric')
   windows = np.lib.stride_tricks.sliding_window_view(padded_T, 2 * hop)
   frames_FT = windows[: num_frames * hop : hop]
   window_T = np.hanning(2 * hop + 1)[:-1].astype(np.float32)
-  spectrum = np.abs(np.fft.rfft(frames_FT * window_T)) * (2 / hop)
+  spectrum = np.abs(scipy.fft.rfft(frames_FT * window_T)) * (2 / hop)
   starts = _band_starts(spectrum.shape[1], sample_rate_hz)
   log_mel = np.log1p(_FLUX_GAIN * np.add.reduceat(spectrum, starts, axis=1))
-  flux_F = np.zeros(num_frames, np.float32)
   flux_F[1:] = np.maximum(0.0, np.diff(log_mel, axis=0)).mean(axis=1)
-  return np.clip(flux_F / max(np.quantile(flux_F, 0.99), _FLUX_FLOOR), 0, 1)
+  return flux_F
+
+
+def onset_scale(flux_F: np.ndarray) -> float:
+  """Return the flux that counts as 1 in a clip: its strongest hundredth."""
+  return max(float(np.quantile(flux_F, 0.99)), _FLUX_FLOOR)
 
 
 def level(audio_T: np.ndarray, hop: int) -> np.ndarray:
   """Return (F,) the loudness of each frame: -60 dB is 0, 0 dB is 1."""
-  frames_FT = audio_T[: len(audio_T) // hop * hop].reshape(-1, hop) / 32768.0
+  frames_FT = audio_T[: len(audio_T) // hop * hop].reshape(-1, hop)
   rms_F = np.sqrt(np.mean(np.square(frames_FT), axis=1))
   level_db = 20.0 * np.log10(np.maximum(rms_F, 1e-6))
   return np.clip(level_db / _LEVEL_RANGE_DB + 1, 0, 1).astype(np.float32)

@@ -20,6 +20,7 @@ _DARK_RGB, _FLASH_RGB = (20, 20, 28), (120, 90, 170)
 _OVERSAMPLING = 2
 _LINE, _THIN_LINE = 0.020, 0.008  # of the picture's height
 _JOINT = 0.8  # of the line
+_THINNEST = 3.0  # oversampled pixels
 _HEAD = 0.55  # of the distance between nose and neck
 _MARGIN = 0.12
 
@@ -170,7 +171,7 @@ def _paint(picture, pose_JD, edges, box, parts, background, line=_LINE) -> None:
   limit = 4.0 * max(picture.size)
   points_JD = (pose_JD[:, :2] - box[:2]) * box[2] * _OVERSAMPLING
   points_JD = np.clip(np.nan_to_num(points_JD), -limit, limit)
-  thick = line * picture.height
+  thick = max(line * picture.height, _THINNEST)
 
   def colour(j: int) -> tuple:
     sure = 0.4 + 0.6 * min(1.0, pose_JD[j, 2])

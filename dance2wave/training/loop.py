@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import tqdm
 
+from dance2wave import options as options_lib
 from dance2wave import pipeline
 from dance2wave.datasets import augment
 from dance2wave.options import Options
@@ -228,7 +229,7 @@ def train(options: Options, workdir: pathlib.Path) -> Trained:
         progress.update()
         if number % options.train.save_every == 0 or number == last:
           log.flush()
-          checkpoints.save(number, state, _saved_config(options))
+          checkpoints.save(number, state, options_lib.to_dict(options))
         if number % options.train.eval_every == 0 or number == last:
           log.flush()
           figures = held_out(state.ema)

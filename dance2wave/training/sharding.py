@@ -20,11 +20,14 @@ from dance2wave.training.state import first_match, leaf_name
 AXES = ('data', 'fsdp')
 
 # A name ends alike in params, ema and the optimizer's moments, so that one
-# rule holds for all three. Leading axes of WaveNet's stacked kernels are its
-# layers. The style table is replicated: it is small and its rows are gathered.
+# rule holds for all three. Kernels are split over their outputs; the first
+# axis of WaveNet's stacked ones is its layers. The style table is replicated:
+# it is small, and splitting the columns of a table whose rows are gathered
+# makes the compiler rebuild it whole in the backward pass.
 RULES = (
   (r'(^|/)(bias|taps_bias|scale|style)$', P()),
-  (r'(^|/)(kernel|taps|residual)$', P('fsdp')),
+  (r'(^|/)kernel$', P(None, 'fsdp')),
+  (r'(^|/)(taps|residual)$', P(None, None, 'fsdp')),
 )
 
 

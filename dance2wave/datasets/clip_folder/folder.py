@@ -140,10 +140,11 @@ def assign_splits(groups: Iterable[str]) -> dict[str, str]:
     group: splits[np.searchsorted(bounds, _place(group), side='right')]
     for group in groups
   }
-  for split in splits[: len(groups)]:
+  for place, split in enumerate(splits[: len(groups)]):
     members = {s: [g for g in groups if chosen[g] == s] for s in splits}
+    givers = [s for s in splits if len(members[s]) > 1] or splits[place + 1 :]
     if not members[split]:
-      fullest = max(splits, key=lambda s: len(members[s]))
+      fullest = max(givers, key=lambda s: len(members[s]))
       chosen[members[fullest][-1]] = split
   return chosen
 

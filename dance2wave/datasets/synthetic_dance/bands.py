@@ -16,7 +16,7 @@ class Band:
 
   Attributes:
     drums: variants; each maps a drum of `instruments.DRUMS` to a bar.
-    levels: loudness of each drum, and of 'bass', 'chords' and 'lead'.
+    mix: loudness of bass, chords and lead; drums have DRUM_LEVELS.
     bass, chords, lead: names in `instruments.TONES`.
     bass_bars: variants of (velocities, notes); r root, t third, f fifth,
       s seventh or sixth, o octave.
@@ -30,7 +30,7 @@ class Band:
   """
 
   drums: tuple[dict[str, str], ...]
-  levels: dict[str, float]
+  mix: tuple[float, float, float]
   bass: str
   bass_bars: tuple[tuple[str, str], ...]
   chords: str
@@ -42,6 +42,27 @@ class Band:
   minor: tuple[tuple[tuple[int, str], ...], ...]
   swing: float = 0.0
 
+
+DRUM_LEVELS = {
+  'kick_club': 1.0,
+  'kick_deep': 1.0,
+  'kick_rock': 1.0,
+  'kick_tight': 1.0,
+  'kick_soft': 0.95,
+  'snare_rock': 0.85,
+  'snare_tight': 0.75,
+  'snare_fat': 0.75,
+  'clap': 0.6,
+  'hat': 0.22,
+  'hat_open': 0.2,
+  'shaker': 0.18,
+  'ride': 0.2,
+  'cowbell': 0.34,
+  'conga_low': 0.4,
+  'conga_high': 0.4,
+  'slap': 0.6,
+  'clave': 0.2,
+}
 
 CHORDS = {
   'maj': (0, 4, 7, 12),
@@ -70,15 +91,7 @@ HOUSE = Band(
       'hat_open': '..4. ..4. ..4. ..5.',
     },
   ),
-  levels={
-    'kick_club': 1.0,
-    'clap': 0.6,
-    'hat': 0.2,
-    'hat_open': 0.22,
-    'bass': 0.42,
-    'chords': 0.34,
-    'lead': 0.2,
-  },
+  mix=(0.42, 0.34, 0.2),
   bass='bass_house',
   bass_bars=(
     ('8.4. 8.4. 8.4. 8.4.', 'r.o. r.o. r.o. r.o.'),
@@ -118,14 +131,7 @@ HIP_HOP = Band(
       'hat': '5232 4232 5232 4232',
     },
   ),
-  levels={
-    'kick_deep': 1.0,
-    'snare_fat': 0.75,
-    'hat': 0.24,
-    'bass': 0.42,
-    'chords': 0.26,
-    'lead': 0.22,
-  },
+  mix=(0.42, 0.28, 0.24),
   bass='bass_808',
   bass_bars=(
     ('9... .... 8... ....', 'r... .... r... ....'),
@@ -166,15 +172,7 @@ ROCK = Band(
       'ride': '6.3. 6.3. 6.3. 6.3.',
     },
   ),
-  levels={
-    'kick_rock': 1.0,
-    'snare_rock': 0.85,
-    'hat': 0.24,
-    'ride': 0.2,
-    'bass': 0.34,
-    'chords': 0.24,
-    'lead': 0.2,
-  },
+  mix=(0.4, 0.3, 0.24),
   bass='bass_pick',
   bass_bars=(
     ('8.4. 7.4. 8.4. 7.4.', 'r.r. r.r. r.r. r.r.'),
@@ -215,15 +213,7 @@ FUNK = Band(
       'hat_open': '.... .... .... ..3.',
     },
   ),
-  levels={
-    'kick_tight': 1.0,
-    'snare_tight': 0.8,
-    'hat': 0.22,
-    'hat_open': 0.18,
-    'bass': 0.42,
-    'chords': 0.26,
-    'lead': 0.18,
-  },
+  mix=(0.52, 0.32, 0.22),
   bass='bass_slap',
   bass_bars=(
     ('9..4 7... 8..4 7.3.', 'r..r o... r..s o.s.'),
@@ -268,18 +258,7 @@ SALSA = Band(
       'clave': '5... 5... 6..3 ..4.',
     },
   ),
-  levels={
-    'kick_soft': 0.85,
-    'slap': 0.6,
-    'cowbell': 0.34,
-    'conga_low': 0.4,
-    'conga_high': 0.4,
-    'clave': 0.2,
-    'shaker': 0.16,
-    'bass': 0.4,
-    'chords': 0.28,
-    'lead': 0.2,
-  },
+  mix=(0.42, 0.32, 0.22),
   bass='bass_upright',
   bass_bars=(
     ('8... ..3. 8... 7...', 'r... ..f. f... o...'),
@@ -320,16 +299,7 @@ POP = Band(
       'hat': '5.3. 5.3. 5.3. 5.3.',
     },
   ),
-  levels={
-    'kick_soft': 1.0,
-    'snare_tight': 0.6,
-    'clap': 0.6,
-    'shaker': 0.2,
-    'hat': 0.2,
-    'bass': 0.38,
-    'chords': 0.3,
-    'lead': 0.22,
-  },
+  mix=(0.42, 0.34, 0.24),
   bass='bass_round',
   bass_bars=(
     ('8... 6... 7... 6...', 'r... r... r... r...'),

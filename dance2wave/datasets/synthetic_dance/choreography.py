@@ -15,6 +15,8 @@ from dance2wave.datasets.synthetic_dance.body import ARMS, CHANNEL, CHANNELS
 
 SECTION_COUNTS = 8
 
+_ARM_SPREAD = 0.6  # rms of arm angles around their mean in a phrase
+
 # Arm postures: raise, forward, elbow, roll (see body._arm_directions).
 _ARM = {
   'hang': (0.20, 0.3, 0.35, 0.2),
@@ -106,7 +108,7 @@ STYLES = {
     arms=(
       *(('chest', 'low_side'), ('front', 'waist'), ('across', 'back')),
       *(('cactus', 'point_down'), ('point_down', 'point_down')),
-      *(('chest', 'chest'), ('low_front', 'guard')),
+      *(('chest', 'chest'), ('low_front', 'guard'), ('up_bent', 'up_bent')),
     ),
     footwork=('rock_step', 'planted', 'wide_march', 'lunge', 'side_touch'),
     **{'lean': 0.22, 'sink': 0.10, 'sway': 0.03, 'bend': 0.14},
@@ -115,7 +117,7 @@ STYLES = {
   'rock': Style(
     arms=(
       *(('up', 'waist'), ('up', 'up'), ('guard', 'low_front')),
-      *(('hip', 'waist'), ('waist', 'side'), ('front', 'front')),
+      *(('up_bent', 'side'), ('waist', 'side'), ('front', 'front')),
     ),
     footwork=('stomp', 'planted', 'lunge', 'march'),
     **{'lean': 0.10, 'sink': 0.07, 'sway': 0.02, 'bend': 0.12},
@@ -124,7 +126,7 @@ STYLES = {
   'funk': Style(
     arms=(
       *(('up_side', 'hip'), ('point_down', 'hip'), ('guard', 'guard')),
-      *(('cactus', 'low_side'), ('across', 'side'), ('waist', 'chest')),
+      *(('cactus', 'up_side'), ('across', 'side'), ('waist', 'chest')),
     ),
     footwork=('side_touch', 'shuffle', 'grapevine', 'wide_march'),
     **{'lean': 0.06, 'sink': 0.06, 'sway': 0.05, 'bend': 0.13},
@@ -133,7 +135,7 @@ STYLES = {
   'salsa': Style(
     arms=(
       *(('waist', 'waist'), ('guard', 'waist'), ('waist', 'guard')),
-      *(('side', 'waist'), ('up_bent', 'low_side'), ('chest', 'side')),
+      *(('side', 'waist'), ('up', 'low_side'), ('chest', 'side')),
     ),
     footwork=('mambo', 'side_mambo', 'mambo'),
     **{'lean': 0.03, 'sink': 0.045, 'sway': 0.06, 'bend': 0.07},
@@ -201,7 +203,7 @@ def _draw_footwork(rng: np.random.Generator, style: Style, num_poses: int):
     for s, (side, foot) in enumerate(zip((-1, 1), feet)):
       if foot[0].isdigit():
         out, ahead = (int(digit) - 5 for digit in foot)
-        foothold[p, s] = side * (0.09 + 0.25 * out * step_m), ahead * step_m / 4
+        foothold[p, s] = side * (0.09 + out * step_m / 3), ahead * step_m / 3
         lift[p, s] = 0.05
       elif foot == '##':
         lift[p, s] = style.lift_m
@@ -245,6 +247,18 @@ def mirror(angle_PC: np.ndarray) -> np.ndarray:
   return mirrored
 
 
+def _evened(arm_P8: np.ndarray) -> np.ndarray:
+  """Scale arm poses around their mean towards an equal spread.
+
+  So that how big a dancer moves is a matter of the plan rather than of the
+  poses drawn.
+  """
+  mean = arm_P8.mean(axis=0)
+  spread = np.sqrt(((arm_P8 - mean) ** 2).mean())
+  factor = np.clip(_ARM_SPREAD / max(spread, 1e-3), 0.6, 1.8)
+  return mean + factor * (arm_P8 - mean)
+
+
 def _draw_phrase(rng: np.random.Generator, style: Style) -> Phrase:
   """Draw 4 or 8 key poses; often the second half mirrors the first."""
   num_poses = int(rng.choice([4, 8]))
@@ -257,6 +271,7 @@ def _draw_phrase(rng: np.random.Generator, style: Style) -> Phrase:
     poses[half:] = mirror(poses[:half])
   elif kind < 0.75:
     poses[half:] = poses[:half]
+  poses[:, ARMS] = _evened(poses[:, ARMS])
   # Hips and shoulders lean with the weight.
   side = 2 * weight - 1
   poses[:, CHANNEL['sway_x']] += style.sway * side

@@ -24,6 +24,14 @@ KINDS = ('eased', 'snap', 'linear', 'bounce')
 PACES = ('on_beat', 'off_beat', 'half_time')
 CUES = ('hips', 'head', 'shoulders', 'arms', 'chest')
 
+# Channels that keep to their place where a cue is, so that it is seen there.
+_CALM = {
+  'hips': ('sink',),
+  'head': ('nod', 'lean'),
+  'shoulders': ('shrug', 'slope'),
+  'arms': ('right_raise', 'left_raise'),
+  'chest': ('lean', 'nod'),
+}
 _DOUBLE_BOUNCE_BELOW_BPM = 115.0
 _SMOOTH_S = 0.016  # muscles do not jerk
 _STEP_S = 0.42  # no foot travels longer than this
@@ -135,7 +143,7 @@ def _score(plan: Plan, manner: Manner):
   """Return the key poses of the clip and their times."""
   beat_M, count_M = _counts(plan, manner)
   held_M, late_M = _stumble(plan.rng(102), len(beat_M))
-  gain_M = _gain(plan, beat_M, 0.25)
+  gain_M = _gain(plan, beat_M, 0.15)
   if manner.kind == 'bounce':
     gain_M = 0.65 * gain_M
   # Whoever holds a pose stays in the last count that was not held.
@@ -244,16 +252,12 @@ def _accentuate(plan: Plan, manner: Manner, angle_NC, accent_N) -> None:
   drops = {
     'hips': {'sink': hips_m, 'lean': 0.03},
     'head': {'nod': 0.45},
-    'shoulders': {'shrug': -0.34},
+    'shoulders': {'shrug': -0.4},
     'arms': {'right_raise': -0.4, 'left_raise': -0.4, 'sink': 0.3 * hips_m},
     'chest': {'lean': 0.2, 'sink': 0.35 * hips_m, 'nod': 0.1},
   }
   if 'shoulders' in depths:
     angle_NC[:, CHANNEL['shrug']] += 0.1
-  if 'arms' in depths:
-    for name in ('right_raise', 'left_raise'):
-      raise_N = angle_NC[:, CHANNEL[name]]
-      raise_N[:] = 0.75 + 0.5 * raise_N  # Out of where a drop is not seen.
   for place, depth in depths.items():
     for name, drop in drops[place].items():
       angle_NC[:, CHANNEL[name]] += depth * drop * accent_N
@@ -292,11 +296,27 @@ def _sway(rng: np.random.Generator, time_s, num_channels: int) -> np.ndarray:
   return wave.sum(axis=0) * 0.8
 
 
+def _calmed(manner: Manner, key_MC: np.ndarray) -> np.ndarray:
+  """Return key poses that leave room for the cues.
+
+  Arms also stay where a drop can be seen, neither hanging nor upright.
+  """
+  key_MC = key_MC.copy()
+  for place, _ in manner.cues:
+    for name in _CALM[place]:
+      value_M = key_MC[:, CHANNEL[name]]
+      centre = value_M.mean()
+      value_M[:] = centre + 0.4 * (value_M - centre)
+      if place == 'arms':
+        value_M[:] += np.clip(centre, 1.0, 2.1) - centre
+  return key_MC
+
+
 def _angles(plan: Plan, manner: Manner, score, key_s, time_s) -> np.ndarray:
   """Return the postures (N, C)."""
   index, u_N, _ = _between(key_s, time_s)
   share = _progress(manner, u_N)[:, None]
-  key_MC = score.angle_MC
+  key_MC = _calmed(manner, score.angle_MC)
   angle_NC = key_MC[index] * (1 - share) + key_MC[index + 1] * share
   if manner.arm_lag:
     arms = angle_NC[:, ARMS]

@@ -65,10 +65,10 @@ def _grid(plan: Plan, size_curve: Curve, hands_curve: Curve) -> _Grid:
   )
 
 
-def _drum_notes(band: bands.Band, drums: dict[str, str], grid: _Grid) -> Notes:
+def _drum_notes(drums: dict[str, str], grid: _Grid) -> Notes:
   notes = []
   for name, text in drums.items():
-    level = band.levels[name]
+    level = bands.DRUM_LEVELS[name]
     for step, digit in enumerate(_bar(text) * grid.num_bars):
       if digit != '.':
         gain = level * _velocity(digit)
@@ -99,7 +99,7 @@ def _bass_notes(band, choice, harmony, grid: _Grid) -> Notes:
       root, chord = harmony[step // STEPS_PER_BAR % len(harmony)]
       seventh = 10 if 10 in chord else 9
       pitch = _raise_to(root, _BASS_LOW) + _BASS_TONES.get(tones[at], seventh)
-      gain = band.levels['bass'] * _velocity(velocities[at])
+      gain = band.mix[0] * _velocity(velocities[at])
       notes.append((step, band.bass, pitch, gain))
   return notes
 
@@ -120,7 +120,7 @@ def _chord_notes(band, choice, harmony, grid: _Grid) -> Notes:
       ]
       if tones[at] != 'a':
         pitches = [pitches[int(tones[at])]]
-      gain = band.levels['chords'] * _velocity(velocities[at])
+      gain = band.mix[1] * _velocity(velocities[at])
       gain /= len(pitches) ** 0.5
       notes += [(step, band.chords, pitch, gain) for pitch in pitches]
   return notes
@@ -147,7 +147,7 @@ def _lead_notes(band, plan: Plan, harmony, grid: _Grid, rng) -> Notes:
       pitch = min(
         (p for p in near if p % 12 in allowed), key=lambda p: abs(p - target)
       )
-      gain = band.levels['lead'] * _velocity(digit)
+      gain = band.mix[2] * _velocity(digit)
       notes.append((step, band.lead, pitch, gain))
   return notes
 
@@ -159,7 +159,7 @@ def _compose(plan: Plan, grid: _Grid) -> Notes:
   bass, chords = rng.integers(len(band.bass_bars), size=2)
   harmony = _harmony(plan, band, rng)
   return (
-    _drum_notes(band, drums, grid)
+    _drum_notes(drums, grid)
     + _bass_notes(band, bass, harmony, grid)
     + _chord_notes(band, chords, harmony, grid)
     + _lead_notes(band, plan, harmony, grid, rng)

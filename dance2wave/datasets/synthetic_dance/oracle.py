@@ -24,12 +24,13 @@ from dance2wave.datasets.synthetic_dance.plan import (
 
 RATE_HZ = 40.0
 _MIN_CONFIDENCE = 0.2
-_HARMONICS = np.arange(1, 6)
+_HARMONICS = np.arange(1, 8)
 _TOP_HZ = 9.0  # nothing above is movement
 _STEP = 0.14  # grid of tempi, in cycles per clip
 _DRIFTS = np.array([-0.04, -0.02, 0.0, 0.02, 0.04])
 _PHASES = 48
 _BEND = 0.06
+_JUMP = 0.3  # in trunk lengths
 _CANDIDATES = 8
 _PARTS = {
   'nose': (0,),
@@ -43,7 +44,9 @@ _PARTS = {
 
 
 def _filled(value_FJ: np.ndarray, known_FJ, time_s, grid_s) -> np.ndarray:
-  """Interpolate each joint over what is known, medians of three first."""
+  """Interpolate each joint over what is known and does not jump."""
+  neck, hip = (value_FJ[known_FJ[:, j], j] for j in (1, 8))
+  size = abs(np.median(hip) - np.median(neck)) if len(neck) * len(hip) else 1.0
   result = np.zeros((len(grid_s), value_FJ.shape[1]))
   for j in range(value_FJ.shape[1]):
     known = np.flatnonzero(known_FJ[:, j])
@@ -52,8 +55,8 @@ def _filled(value_FJ: np.ndarray, known_FJ, time_s, grid_s) -> np.ndarray:
     value, seen_s = value_FJ[known, j], time_s[known]
     middle = np.median([value[:-2], value[1:-1], value[2:]], axis=0)
     middle = np.concatenate([value[:1], middle, value[-1:]])
-    spread = 1.4826 * np.median(np.abs(value - middle)) + 1e-6
-    value = np.where(np.abs(value - middle) > 5 * spread, middle, value)
+    # Only jumps: a median would blunt the drops and shift them.
+    value = np.where(np.abs(value - middle) > _JUMP * size, middle, value)
     result[:, j] = np.interp(grid_s, seen_s, value)
   return result
 
@@ -110,7 +113,8 @@ def _noise(value_NP: np.ndarray):
   reach = max(int(0.9 / hz[1]), 3)
   padded = np.pad(power, ((reach, reach), (0, 0)), mode='reflect')
   windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * reach + 1, 0)
-  return hz, np.median(windows, axis=-1) / np.log(2) + 1e-9
+  power = np.median(windows, axis=-1) / np.log(2)
+  return hz, power + 1e-4 * power.max(axis=0) + 1e-9
 
 
 class _Film:
@@ -119,30 +123,32 @@ class _Film:
   def __init__(self, pose_FJD: np.ndarray, time_s: np.ndarray):
     self.value_NP, self.grid_s = _movements(pose_FJD, time_s)
     self.duration_s = self.grid_s[-1] - self.grid_s[0]
-    self._hz, self._noise_BP = _noise(self.value_NP)
+    self._hz, noise_BP = _noise(self.value_NP)
+    keep_B1 = (self._hz < _TOP_HZ)[:, None]
+    self._gain_BP = np.where(keep_B1, 1.0 / np.sqrt(noise_BP), 0.0)
+    spectrum = np.fft.rfft(self.value_NP, axis=0) * self._gain_BP
+    self._white_NP = np.fft.irfft(spectrum, len(self.value_NP), axis=0)
 
-  def _whitened(self, phase_QN: np.ndarray, hz_Q: np.ndarray):
-    """Return the harmonics (Q, H, P) of paths and the weights for them."""
+  def _harmonics(self, phase_QN: np.ndarray, hz_Q: np.ndarray):
+    """Return harmonics of paths in white noise and their gains, (Q, H, P)."""
     turn_QN = np.exp(-2j * np.pi * phase_QN)
     power_QN, columns = np.ones_like(turn_QN), []
     for _ in _HARMONICS:
       power_QN = power_QN * turn_QN
-      columns.append(power_QN @ self.value_NP)
-    at_QH = hz_Q[:, None] * _HARMONICS
-    index = np.clip(np.rint(at_QH / self._hz[1]), 0, len(self._hz) - 1)
-    weight = 1.0 / self._noise_BP[index.astype(int)]
-    weight *= (at_QH < _TOP_HZ)[..., None]
-    return np.stack(columns, axis=1), weight
+      columns.append(power_QN @ self._white_NP)
+    index = np.rint(hz_Q[:, None] * _HARMONICS / self._hz[1])
+    index = np.clip(index, 0, len(self._hz) - 1).astype(int)
+    return np.stack(columns, axis=1), self._gain_BP[index]
 
   def score(self, phase_QN: np.ndarray, hz_Q: np.ndarray):
     """Return the best gain of each path (Q,) and the phase to add to it."""
-    seen_QHP, weight_QHP = self._whitened(phase_QN, hz_Q)
+    seen_QHP, pass_QHP = self._harmonics(phase_QN, hz_Q)
     template_TH, is_double_T = _templates()
     offset_O = np.arange(_PHASES) / _PHASES
     turned_OH = np.exp(-2j * np.pi * np.outer(offset_O, _HARMONICS))
     known = (np.conj(template_TH)[:, None] * turned_OH).reshape(-1, len(_HARMONICS))
-    drop = np.real(known @ (seen_QHP * weight_QHP))
-    size = (np.abs(template_TH) ** 2) @ weight_QHP
+    drop = np.real(known @ (seen_QHP * pass_QHP))
+    size = (np.abs(template_TH) ** 2) @ pass_QHP**2
     drop = drop.reshape(len(hz_Q), len(template_TH), _PHASES, -1)
     gain = np.maximum(drop, 0) ** 2 / (size[:, :, None] + 1e-12)
     gain_QTO = gain.sum(axis=-1)

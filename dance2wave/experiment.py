@@ -1,0 +1,146 @@
+"""The main job: dataset, training, sampling of test dances, figures."""
+
+import importlib.metadata
+import json
+import pathlib
+import platform
+import time
+
+import numpy as np
+import tensorflow_datasets as tfds
+import tqdm
+from absl import logging
+
+from dance2wave import datasets, pipeline
+from dance2wave.errors import InputError
+from dance2wave.media.clip import Waveform
+from dance2wave.metrics import score, showcase
+from dance2wave.options import Options
+from dance2wave.sampling import offline
+from dance2wave.training import loop, workdir
+from dance2wave.training.writer import MetricWriter
+
+_SPLIT = 'test'
+_VERSIONS = ('jax', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
+
+
+def prepare_dataset(options: Options) -> None:
+  """Build the dataset unless it is there."""
+  name, config = options.dataset.name, options.dataset.config or None
+  if name not in datasets.dataset_names():
+    raise InputError(
+      f'dataset.name={name!r}; expected one of '
+      f'{", ".join(datasets.dataset_names())}; set --config.dataset.name'
+    )
+  kwargs = {'config': config} if config else {}
+  builder = tfds.builder(
+    name, data_dir=options.dataset.data_dir or None, **kwargs
+  )
+  if builder.is_prepared():
+    return
+  print(f'Building {name} in {builder.data_dir}', flush=True)
+  manual_dir = options.dataset.manual_dir or None
+  builder.download_and_prepare(
+    download_config=tfds.download.DownloadConfig(manual_dir=manual_dir)
+  )
+
+
+def read_test_clips(options: Options) -> list[pipeline.EvalClip]:
+  """Return the clips that are sampled and scored, whole."""
+  source = pipeline.open_source(
+    options.dataset.name,
+    config=options.dataset.config or None,
+    data_dir=options.dataset.data_dir or None,
+    split=_SPLIT,
+  )
+  clips = pipeline.eval_clips(
+    source,
+    sample_rate_hz=options.sample_rate_hz,
+    pose_rate_hz=options.pose_rate_hz,
+    num_clips=options.sample.num_clips,
+  )
+  return list(clips)
+
+
+def sample_clips(options, graphdef, params, clips) -> list[np.ndarray]:
+  """Draw a waveform for every clip; the style is left to the dance."""
+  generator = offline.Generator(
+    options, graphdef, params, offline.make_draw(options)
+  )
+  dances = [offline.Dance(c.motion_FM, len(c.audio_T)) for c in clips]
+  with tqdm.tqdm(total=100, desc='sample', unit='%') as bar:
+    return generator.generate(
+      dances,
+      seed=options.sample.seed,
+      progress=lambda share: bar.update(int(100 * share) - bar.n),
+    )
+
+
+def write_samples(options, folder, clips, generated, heard) -> None:
+  """Write videos, pictures and TensorBoard entries of the first clips."""
+  samples = folder / 'samples'
+  samples.mkdir(exist_ok=True)
+  with MetricWriter(folder) as writer:
+    rows = list(zip(clips, generated, heard))[: options.sample.num_videos]
+    for clip, audio_T, beats_s in tqdm.tqdm(rows, desc='videos'):
+      waveform = Waveform(audio_T, options.sample_rate_hz)
+      pose_FJD, name = clip.clip.pose_FJD, clip.clip.clip_id
+      rate = options.pose_rate_hz
+      showcase.write_dance_video(
+        samples / f'{name}.mp4', pose_FJD, rate, waveform, clip.clip.beats_s
+      )
+      picture = showcase.draw_clip(
+        waveform, pose_FJD, rate, beats_s, clip.clip.beats_s, name
+      )
+      showcase.write_picture(samples / f'{name}.png', picture)
+      last = options.train.num_steps
+      writer.write_image(last, name, picture)
+      writer.write_audio(last, name, audio_T, options.sample_rate_hz)
+
+
+def _versions() -> dict[str, str]:
+  found = {name: importlib.metadata.version(name) for name in _VERSIONS}
+  return {'version_python': platform.python_version()} | {
+    f'version_{k.replace("-", "_")}': v for k, v in found.items()
+  }
+
+
+def run(options: Options, folder: pathlib.Path) -> dict:
+  """Do the main job in a workdir; go on where an earlier run stopped.
+
+  Returns:
+    The figures that are also in `result.json`.
+  """
+  began = time.monotonic()
+  workdir.open_workdir(folder, options)
+  result_path = folder / 'result.json'
+  if result_path.exists():
+    figures = json.loads(result_path.read_text())
+    print(
+      f'{folder} is finished; remove {result_path} to sample and score again'
+    )
+    print(score.format_table(figures, figures['num_clips']))
+    return figures
+  prepare_dataset(options)
+  trained = loop.train(options, folder)
+  figures = {k: trained.figures[k] for k in ('nll', 'nll_shuffled_pose')}
+  clips = read_test_clips(options)
+  generated = sample_clips(options, trained.graphdef, trained.params, clips)
+  beat_figures, heard = score.score_beats(
+    generated,
+    [clip.audio_T for clip in clips],
+    [clip.clip.beats_s for clip in clips],
+    options.sample_rate_hz,
+  )
+  write_samples(options, folder, clips, generated, heard)
+  figures |= beat_figures | {
+    'num_clips': len(clips),
+    'num_steps': trained.num_steps,
+    'seconds_train': trained.seconds,
+    'seconds_total': time.monotonic() - began,
+  }
+  workdir.write_json(result_path, figures | _versions())
+  print(score.format_table(figures, len(clips)))
+  print(f'Videos, pictures: {folder / "samples"}  Figures: {result_path}')
+  logging.flush()
+  return figures

@@ -1,0 +1,68 @@
+"""Train on dances and sample test dances: the main job.
+
+    python -m dance2wave.main --config=configs/wavenet.py \
+        [--workdir=DIR] [--config.key=value ...]
+
+Builds the dataset if it is not there, trains, evaluates, samples test dances
+into DIR/samples and writes DIR/result.json. Run again to go on.
+"""
+
+import os
+import pathlib
+
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+from dance2wave.errors import InputError, one_line_errors
+
+_CONFIG = config_flags.DEFINE_config_file(
+  'config', None, 'Config file, such as configs/wavenet.py.', lock_config=True
+)
+_WORKDIR = flags.DEFINE_string(
+  'workdir', None, 'Folder of the run; runs/<name of the config> if not given.'
+)
+
+
+def _config_name() -> str:
+  """Return the stem of the config file that was named on the command line."""
+  name = flags.FLAGS['config'].config_filename or 'run'
+  return pathlib.Path(name.partition(':')[0]).stem
+
+
+def main(argv: list[str]) -> None:
+  """Parse options and do the job; bad input is one line and exit status 2."""
+  with one_line_errors():
+    if len(argv) > 1:
+      raise InputError(
+        f'unexpected argument {argv[1]!r}; expected flags only; write '
+        '--config=... --workdir=...'
+      )
+    if _CONFIG.value is None:
+      raise InputError(
+        '--config is missing; expected a config file; give '
+        '--config=configs/wavenet.py'
+      )
+    from dance2wave import experiment, options
+
+    checked = options.parse(_CONFIG.value)
+    workdir = pathlib.Path(_WORKDIR.value or f'runs/{_config_name()}')
+    experiment.run(checked, workdir.absolute())
+
+
+def run() -> None:
+  """Parse flags, turning a bad one into one line, and run `main`."""
+  os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
+  logging.set_verbosity(logging.WARNING)
+  with one_line_errors():
+    app.run(main, flags_parser=_parse_flags)
+
+
+def _parse_flags(argv: list[str]) -> list[str]:
+  try:
+    return flags.FLAGS(argv)
+  except (flags.Error, AttributeError, KeyError, TypeError, OSError) as error:
+    raise InputError(f'{error}; correct the flag, or see --help') from error
+
+
+if __name__ == '__main__':
+  run()

@@ -1,0 +1,93 @@
+"""Give a dance its sound.
+
+    python -m dance2wave.sample --workdir=runs/wavenet --input=dance.mp4 \
+        --output=out.mp4
+
+Inputs: videos, pose files (.npz), motion captures (.bvh), or a folder of
+them; give --input several times for several. Outputs: a video with the
+generated sound (the picture is copied as it is), or .wav.
+"""
+
+import os
+import pathlib
+
+from absl import app, flags, logging
+
+from dance2wave.errors import InputError, one_line_errors
+
+_WORKDIR = flags.DEFINE_string('workdir', 'runs/wavenet', 'Of a training run.')
+_INPUT = flags.DEFINE_multi_string('input', [], 'Dance, or folder of dances.')
+_OUTPUT = flags.DEFINE_string('output', None, 'File, or folder for several.')
+_SEED = flags.DEFINE_integer('seed', 0, 'Of the draws.')
+_TEMPERATURE = flags.DEFINE_float('temperature', None, 'Default: the config.')
+_TOP_P = flags.DEFINE_float('top_p', None, 'Default: as in the config.')
+_GUIDANCE = flags.DEFINE_float('guidance', None, 'Default: as in the config.')
+_STYLE = flags.DEFINE_string('style', None, 'Default: the dance decides.')
+_POSE_MODEL = flags.DEFINE_string('pose_model', None, 'A .task file.')
+
+
+def _style_index(styles: tuple[str, ...]) -> int:
+  if _STYLE.value is None:
+    return -1
+  if _STYLE.value not in styles:
+    raise InputError(
+      f'--style={_STYLE.value!r}; expected one of {", ".join(styles)}; or '
+      'leave it out to let the dance decide'
+    )
+  return styles.index(_STYLE.value)
+
+
+def _check_draw() -> None:
+  for flag, low, high in (
+    (_TEMPERATURE, 0.0, 10.0),
+    (_TOP_P, 0.0, 1.0),
+    (_GUIDANCE, 0.0, 100.0),
+  ):
+    if flag.value is not None and not low < flag.value <= high:
+      raise InputError(
+        f'--{flag.name}={flag.value}; expected more than {low:g} and at most '
+        f'{high:g}; change it'
+      )
+
+
+def _sample() -> None:
+  from dance2wave.sampling import files, load, offline
+
+  _check_draw()
+  jobs = files.plan_jobs(files.find_inputs(_INPUT.value), _OUTPUT.value)
+  for job in jobs:
+    files.check_output(job)
+  options, graphdef, params = load.load_model(
+    pathlib.Path(_WORKDIR.value).absolute()
+  )
+  draw = offline.make_draw(
+    options,
+    temperature=_TEMPERATURE.value,
+    top_p=_TOP_P.value,
+    guidance=_GUIDANCE.value,
+  )
+  generator = offline.Generator(options, graphdef, params, draw)
+  style = _style_index(options.styles)
+  for job in jobs:
+    track = files.read_dance(job.input, model_path=_POSE_MODEL.value)
+    dance, pose_FJD = files.to_dance(track, options, style)
+    (audio_T,) = generator.generate([dance], seed=_SEED.value)
+    output = files.write_result(job, options, audio_T, pose_FJD)
+    print(f'{job.input} -> {output} ({track.duration_s:.2f} s)', flush=True)
+
+
+def main(argv: list[str]) -> None:
+  """Sample every input; bad input is one line and exit status 2."""
+  os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
+  with one_line_errors():
+    if len(argv) > 1:
+      raise InputError(
+        f'unexpected argument {argv[1]!r}; expected flags; write '
+        f'--input={argv[1]}'
+      )
+    _sample()
+
+
+if __name__ == '__main__':
+  logging.set_verbosity(logging.WARNING)
+  app.run(main)

@@ -1,0 +1,176 @@
+"""A user's own dances: files in, files with sound out."""
+
+import dataclasses
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from dance2wave.errors import InputError
+from dance2wave.media.audio import write_wav
+from dance2wave.media.clip import Waveform, num_samples
+from dance2wave.media.mux import mux_audio
+from dance2wave.metrics.beat_detector import detect_beats
+from dance2wave.metrics.showcase import write_dance_video
+from dance2wave.options import Options
+from dance2wave.pose.clean import clean_pose
+from dance2wave.pose.features import motion_features
+from dance2wave.pose.skeleton import to_core14
+from dance2wave.pose.source import POSE_SUFFIXES, read_pose
+from dance2wave.pose.track import PoseTrack
+from dance2wave.sampling.offline import Dance
+
+VIDEO_SUFFIXES = ('.mp4', '.m4v', '.mov', '.mkv', '.webm', '.avi')
+_DRAWN = ('.mp4', '.m4v', '.mov', '.mkv')
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+  """One dance to sample.
+
+  Attributes:
+    input: a video, a pose file or a BVH file.
+    output: where the result goes; None lets `mux_audio` choose beside the
+      video, or writes an mp4 of the stick figure beside a pose file.
+  """
+
+  input: pathlib.Path
+  output: pathlib.Path | None
+
+
+def find_inputs(paths: Sequence[str]) -> list[pathlib.Path]:
+  """Return the files that are named, and those in folders that are named."""
+  known, found = (*VIDEO_SUFFIXES, *POSE_SUFFIXES), []
+  for name in paths:
+    path = pathlib.Path(name)
+    if path.is_dir():
+      inside = sorted(p for p in path.iterdir() if p.suffix.lower() in known)
+      if not inside:
+        raise InputError(
+          f'--input={path} holds no dance; expected files that end in '
+          f'{", ".join(known)}; name another folder'
+        )
+      found += inside
+    elif not path.exists():
+      raise InputError(
+        f'--input={path} does not exist; expected a video, a pose file (.npz), '
+        'a motion capture (.bvh) or a folder of them; correct the path'
+      )
+    else:
+      found.append(path)
+  if not found:
+    raise InputError(
+      '--input is missing; expected a video, a .npz, a .bvh or a folder; give '
+      '--input=dance.mp4'
+    )
+  return found
+
+
+def _is_folder(output: pathlib.Path, num_inputs: int) -> bool:
+  return output.is_dir() or num_inputs > 1
+
+
+def plan_jobs(inputs: list[pathlib.Path], output: str | None) -> list[Job]:
+  """Decide where each result goes.
+
+  One input may name a file or a folder; several need a folder, or no output,
+  which puts every result beside its input.
+  """
+  if output is None:
+    return [Job(path, None) for path in inputs]
+  target = pathlib.Path(output)
+  if not _is_folder(target, len(inputs)):
+    return [Job(inputs[0], target)]
+  if target.suffix:
+    raise InputError(
+      f'--output={target} is one file for {len(inputs)} inputs; expected a '
+      'folder; give --output=FOLDER'
+    )
+  stems = [path.stem for path in inputs]
+  if len(set(stems)) < len(stems):
+    double = next(s for s in stems if stems.count(s) > 1)
+    raise InputError(
+      f'two inputs are named {double!r}; expected different names; sample them '
+      'one by one'
+    )
+  return [Job(path, target / _result_name(path)) for path in inputs]
+
+
+def _result_name(path: pathlib.Path) -> str:
+  is_pose = path.suffix.lower() in POSE_SUFFIXES
+  return path.stem + ('.mp4' if is_pose else path.suffix)
+
+
+def check_output(job: Job) -> None:
+  """Refuse an output that cannot be written, before hours are spent."""
+  output = job.output or job.input.with_name(_result_name(job.input))
+  wanted = ('.wav', *VIDEO_SUFFIXES)
+  if output.suffix.lower() not in wanted:
+    raise InputError(
+      f'--output={output} ends in {output.suffix!r}; expected one of '
+      f'{", ".join(wanted)}; change the ending'
+    )
+  if output.exists() and output.samefile(job.input):
+    raise InputError(
+      f'--output={output} is the input; expected another name; choose one'
+    )
+  is_pose = job.input.suffix.lower() in POSE_SUFFIXES
+  if is_pose and output.suffix.lower() not in ('.wav', *_DRAWN):
+    raise InputError(
+      f'--output={output} for a stick figure; expected .wav or one of '
+      f'{", ".join(_DRAWN)}; change the ending'
+    )
+  folder = output.absolute().parent
+  try:
+    folder.mkdir(parents=True, exist_ok=True)
+    probe = folder / f'.{output.name}.probe'
+    probe.touch()
+    probe.unlink()
+  except OSError as error:
+    raise InputError(
+      f'--output={output} cannot be written ({error.strerror}); expected a '
+      'folder with room and permission to write; choose another --output'
+    ) from error
+
+
+def to_dance(
+  track: PoseTrack, options: Options, style: int
+) -> tuple[Dance, np.ndarray]:
+  """Return what sampling needs of a pose track, and its clean pose."""
+  core = PoseTrack(
+    to_core14(track.pose_FJD, track.skeleton),
+    track.pose_time_s,
+    'core14',
+    track.duration_s,
+  )
+  pose_FJD = clean_pose(core, options.pose_rate_hz)
+  motion_FM = motion_features(pose_FJD, options.pose_rate_hz)
+  samples = num_samples(track.duration_s, options.sample_rate_hz)
+  return Dance(np.asarray(motion_FM, np.float32), samples, style), pose_FJD
+
+
+def read_dance(path: pathlib.Path, *, model_path=None, progress=None):
+  """Return the pose track of any input."""
+  return read_pose(path, model_path=model_path, progress=progress)
+
+
+def write_result(
+  job: Job, options: Options, audio_T: np.ndarray, pose_FJD: np.ndarray
+) -> pathlib.Path:
+  """Write the sound, or the picture with the sound; return where.
+
+  A video keeps its picture as it is. A pose file or motion capture becomes a
+  stick figure, lit on the beats that are heard in the generated sound.
+  """
+  waveform = Waveform(audio_T, options.sample_rate_hz)
+  output = job.output
+  if output is not None and output.suffix.lower() == '.wav':
+    write_wav(output, waveform)
+    return output
+  if job.input.suffix.lower() not in POSE_SUFFIXES:
+    return pathlib.Path(mux_audio(job.input, waveform, output))
+  if output is None:
+    output = job.input.with_name(f'{job.input.stem}_dance2wave.mp4')
+  beats_s = detect_beats(audio_T, options.sample_rate_hz)
+  write_dance_video(output, pose_FJD, options.pose_rate_hz, waveform, beats_s)
+  return output

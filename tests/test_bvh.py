@@ -1,0 +1,220 @@
+import itertools
+
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from dance2wave.errors import InputError
+from dance2wave.pose.bvh import read_bvh
+from dance2wave.pose.clean import clean_pose
+from dance2wave.pose.skeleton import SKELETONS
+
+NAMES = SKELETONS['core14']
+AT = {name: j for j, name in enumerate(NAMES)}
+
+# name, parent, offset (Y up, facing +Z: the left side is +X).
+BODY = (
+  ('Hips', None, (0, 90, 0)),
+  ('Spine', 'Hips', (0, 40, 0)),
+  ('Head', 'Spine', (0, 20, 5)),
+  *(
+    (f'{side}{name}', f'{side}{parent}' if own else parent, offset)
+    for side, sign in (('Left', 1), ('Right', -1))
+    for name, parent, own, offset in (
+      ('Arm', 'Spine', False, (sign * 18, 0, 0)),
+      ('ForeArm', 'Arm', True, (sign * 28, 0, 0)),
+      ('Hand', 'ForeArm', True, (sign * 25, 0, 0)),
+      ('UpLeg', 'Hips', False, (sign * 10, 0, 0)),
+      ('Leg', 'UpLeg', True, (0, -45, 0)),
+      ('Foot', 'Leg', True, (0, -43, 0)),
+    )
+  ),
+)
+RENAMED = {
+  'mixamo': lambda name: f'mixamorig:{name}',
+  'cmu': lambda name: {
+    'LeftArm': 'lShldr',
+    'RightArm': 'rShldr',
+    'LeftForeArm': 'lForeArm',
+    'RightForeArm': 'rForeArm',
+    'LeftHand': 'lHand',
+    'RightHand': 'rHand',
+    'LeftUpLeg': 'lThigh',
+    'RightUpLeg': 'rThigh',
+    'LeftLeg': 'lShin',
+    'RightLeg': 'rShin',
+    'LeftFoot': 'lFoot',
+    'RightFoot': 'rFoot',
+  }.get(name, name),
+  'blender': lambda name: {
+    'LeftArm': 'upper_arm.L',
+    'RightArm': 'upper_arm.R',
+    'LeftForeArm': 'forearm.L',
+    'RightForeArm': 'forearm.R',
+    'LeftHand': 'hand.L',
+    'RightHand': 'hand.R',
+    'LeftUpLeg': 'thigh.L',
+    'RightUpLeg': 'thigh.R',
+    'LeftLeg': 'shin.L',
+    'RightLeg': 'shin.R',
+    'LeftFoot': 'foot.L',
+    'RightFoot': 'foot.R',
+  }.get(name, name),
+}
+
+
+def _bvh(order='ZXY', angles=None, num_frames=3, rename=lambda name: name):
+  """Text of a file; `angles` maps a joint to its (F, 3) channel values."""
+  children = {name: [] for name, *_ in BODY}
+  for name, parent, _ in BODY:
+    if parent:
+      children[parent].append(name)
+  offsets = {name: offset for name, _, offset in BODY}
+  turns = ' '.join(f'{axis}rotation' for axis in order)
+  written, lines = [], ['HIERARCHY']
+
+  def write(name, keyword):
+    written.append(name)
+    lines.extend([f'{keyword} {rename(name)}', '{'])
+    lines.append('OFFSET ' + ' '.join(map(str, offsets[name])))
+    places = 'Xposition Yposition Zposition ' if keyword == 'ROOT' else ''
+    lines.append(f'CHANNELS {6 if places else 3} {places}{turns}')
+    for child in children[name]:
+      write(child, 'JOINT')
+    if not children[name]:
+      lines.extend(['End Site', '{', 'OFFSET 0 4 0', '}'])
+    lines.append('}')
+
+  write('Hips', 'ROOT')
+  lines += ['MOTION', f'Frames: {num_frames}', 'Frame Time: 0.04']
+  for f in range(num_frames):
+    row = [0, 90 + 0.1 * f, 0]
+    for name in written:
+      values = (angles or {}).get(name)
+      row += [0, 0, 0] if values is None else list(values[f])
+    lines.append(' '.join(map(str, row)))
+  return '\n'.join(lines) + '\n'
+
+
+def _write(tmp_path, text):
+  path = tmp_path / 'a.bvh'
+  path.write_text(text)
+  return path
+
+
+@pytest.mark.parametrize('order', [*itertools.permutations('XYZ')])
+def test_every_rotation_order_matches_an_independent_one(tmp_path, order):
+  order = ''.join(order)
+  rng = np.random.default_rng(0)
+  degrees = rng.uniform(-40, 40, size=(3, 3))
+  text = _bvh(order, {'LeftArm': degrees, 'LeftForeArm': degrees[::-1]})
+  pose = read_bvh(_write(tmp_path, text)).pose_FJD
+  upper = Rotation.from_euler(order, degrees, degrees=True)
+  lower = upper * Rotation.from_euler(order, degrees[::-1], degrees=True)
+  elbow = upper.apply([28, 0, 0])
+  wrist = elbow + lower.apply([25, 0, 0])
+  # The torso's rest length tells the scale of the picture.
+  torso = pose[:, AT['right_hip'], 1] - pose[:, AT['right_shoulder'], 1]
+  scale = torso[0] / 40
+  for name, place in (('left_elbow', elbow), ('left_wrist', wrist)):
+    seen = (pose[:, AT[name]] - pose[:, AT['left_shoulder']])[:, :2] / scale
+    np.testing.assert_allclose(seen, place[:, :2] * (1, -1), atol=1e-3)
+
+
+@pytest.mark.parametrize('rig', RENAMED)
+def test_common_rigs_are_the_same_dancer(tmp_path, rig):
+  want = read_bvh(_write(tmp_path, _bvh())).pose_FJD
+  text = _bvh(rename=RENAMED[rig])
+  np.testing.assert_array_equal(read_bvh(_write(tmp_path, text)).pose_FJD, want)
+
+
+@pytest.mark.parametrize('turn', [0, 90, 200])
+def test_camera_stands_in_front_of_the_dancer(tmp_path, turn):
+  text = _bvh('YXZ', {'Hips': np.array([[turn, 0, 0]] * 3)})
+  pose = read_bvh(_write(tmp_path, text)).pose_FJD
+  for part in ('shoulder', 'wrist', 'hip', 'ankle'):
+    right, left = pose[:, AT[f'right_{part}']], pose[:, AT[f'left_{part}']]
+    assert (left[:, 0] > right[:, 0] + 0.05).all()
+  assert (pose[:, AT['nose'], 1] < pose[:, AT['neck'], 1]).all()
+  height = pose[0, AT['left_ankle'], 1] - pose[0, AT['nose'], 1]
+  assert 0.6 < height < 0.7 and pose[..., 2].min() == 1
+  assert pose[..., 1].min() > 0 and pose[..., 1].max() < 1
+
+
+@pytest.mark.parametrize(
+  'name,num_frames,duration_s,spin',
+  [('dab', 339, 11.30, False), ('jesse_dance', 1007, 10.07, False)],
+)
+def test_real_dances(shared_data, name, num_frames, duration_s, spin):
+  track = read_bvh(shared_data / 'animateddrawings' / f'{name}.bvh')
+  assert track.pose_FJD.shape == (num_frames, 14, 3)
+  assert track.skeleton == 'core14'
+  assert track.duration_s == pytest.approx(duration_s, abs=0.005)
+  pose = track.pose_FJD
+  assert pose[..., :2].min() > 0 and pose[..., 0].max() < 16 / 9
+  upright = pose[:, AT['nose'], 1] < pose[:, AT['right_hip'], 1]
+  facing = pose[:, AT['left_hip'], 0] > pose[:, AT['right_hip'], 0]
+  assert upright.mean() > 0.95 and facing.mean() > 0.8
+  cleaned = clean_pose(track, 25)
+  assert np.isfinite(cleaned).all() and np.abs(cleaned).max() < 5
+  # A person, in torsos: hips at 0, feet 1.2 to 2 below.
+  feet = np.median(cleaned[:, [10, 13], 1])
+  assert 1.0 < feet < 2.0
+
+
+def test_unknown_rig_lists_its_joints_and_what_is_missing(tmp_path):
+  text = _bvh(rename=lambda name: f'bone_{len(name)}_{name[::-1]}')
+  with pytest.raises(InputError, match=r'no joint found for .*left_ankle') as e:
+    read_bvh(_write(tmp_path, text))
+  assert 'bone_5_enipS' in str(e.value) and '\n' not in str(e.value)
+
+
+@pytest.mark.parametrize(
+  'old,new,message',
+  [
+    ('HIERARCHY', 'HIERARCHIE', 'line 1: .*HIERARCHY'),
+    ('OFFSET 0 40 0', 'OFFSET 0 forty 0', r"line 8: '0 forty 0'"),
+    ('OFFSET 0 40 0', 'OFFSET 0 40', r"line 8: '0 40'"),
+    ('CHANNELS 3 Zrotation', 'CHANNELS 4 Zrotation', 'line 9: .*CHANNELS'),
+    ('3 Zrotation', '3 Wrotation', "line 9: unknown channel 'Wrotation'"),
+    ('ROOT Hips', 'JOINT Hips', 'line 2: JOINT at this depth'),
+    ('JOINT Spine\n{', 'JOINT Spine\n', "brace after 'Spine'"),
+    ('MOTION\n', '}\nMOTION\n', 'a joint, }, or MOTION'),
+    ('Frames: 3', 'Frames: many', "'many'.*number of frames"),
+    ('Frames: 3', 'Frames: 4', '3 lines of motion; expected 4'),
+    ('Frames: 3', 'Frames: 1', '1 frames; expected 2 to'),
+    ('Frame Time: 0.04', 'Frame Time: 0', 'frame time 0 s'),
+    ('Frame Time: 0.04', 'Frame Time: nan', "'nan'"),
+    ('90.1', '90.1 7', 'values; expected'),
+    ('90.1', 'ninety', "'0 ninety 0"),
+    ('90.1', 'inf', 'not finite'),
+    ('MOTION', '', "'Frames: 3'"),
+  ],
+)
+def test_malformed_files_name_the_line(tmp_path, old, new, message):
+  text = _bvh()
+  assert old in text
+  path = _write(tmp_path, text.replace(old, new, 1))
+  with pytest.raises(InputError, match=message) as caught:
+    read_bvh(path)
+  assert 'a.bvh' in str(caught.value) and 'line' in str(caught.value)
+
+
+def test_line_number_of_a_bad_value_is_right(tmp_path):
+  text = _bvh().replace('90.2', 'x')
+  line = next(n for n, row in enumerate(text.splitlines(), 1) if ' x ' in row)
+  with pytest.raises(InputError, match=f'line {line}:'):
+    read_bvh(_write(tmp_path, text))
+
+
+def test_cut_empty_binary_and_absent_files(tmp_path):
+  text = _bvh()
+  with pytest.raises(InputError, match='the file ends'):
+    read_bvh(_write(tmp_path, text[: len(text) // 3]))
+  with pytest.raises(InputError, match='the file ends'):
+    read_bvh(_write(tmp_path, ''))
+  (tmp_path / 'b.bvh').write_bytes(bytes(range(256)))
+  with pytest.raises(InputError, match='cannot be read'):
+    read_bvh(tmp_path / 'b.bvh')
+  with pytest.raises(InputError, match='does not exist'):
+    read_bvh(tmp_path / 'none.bvh')

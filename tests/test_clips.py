@@ -1,0 +1,88 @@
+import numpy as np
+import pytest
+from flashing import JOINT, flash_errors, flashing_clip
+
+from dance2wave.datasets import augment, clips, targets
+from dance2wave.errors import InputError
+
+
+@pytest.mark.parametrize('frame_rate_hz', [15.0, 23.976, 30.0, 60.0, None])
+@pytest.mark.parametrize('pose_rate_hz, rate_hz', [(25, 16000), (50, 8000)])
+def test_every_camera_keeps_the_clock(frame_rate_hz, pose_rate_hz, rate_hz):
+  clip = clips.ready_clip(
+    flashing_clip(5.0, frame_rate_hz),
+    sample_rate_hz=rate_hz,
+    pose_rate_hz=pose_rate_hz,
+  )
+  errors = []
+  for start, percent in ((0, 100), (13, 100), (7, 85), (7, 115)):
+    crop = clips.crop(
+      clip, start, 3 * pose_rate_hz, pose_rate_hz=pose_rate_hz, percent=percent
+    )
+    batch = {
+      'motion_BFM': crop.pose_FJD.reshape(1, 3 * pose_rate_hz, -1),
+      'audio_BT': crop.audio_T[None],
+      'beat_BF': np.zeros((1, 3 * pose_rate_hz)),
+    }
+    errors.extend(flash_errors(batch, 0, pose_rate_hz, rate_hz)[0])
+  assert len(errors) >= 8
+  assert np.abs(errors).max() <= 1 / pose_rate_hz
+
+
+def test_crop_is_an_exact_slice():
+  clip = clips.ready_clip(flashing_clip(), sample_rate_hz=8000, pose_rate_hz=50)
+  crop = clips.crop(clip, 17, 100, pose_rate_hz=50)
+  np.testing.assert_array_equal(crop.pose_FJD, clip.pose_FJD[17:117])
+  np.testing.assert_array_equal(
+    crop.audio_T * 32768, clip.audio_T[17 * 160 : 117 * 160]
+  )
+  np.testing.assert_allclose(crop.beats_s, clip.beats_s - 17 / 50)
+  assert crop.num_valid == 100
+
+
+def test_bad_augmentations_are_named():
+  with pytest.raises(InputError, match=r'rate_change is 0\.6'):
+    augment.Augmentation(rate_change=0.6)
+
+
+def test_beat_targets_by_hand():
+  beats = np.array([0.1, 0.5, 1.1])
+  beat = targets.beat_activation(beats, 14, 10)
+  np.testing.assert_array_equal(
+    beat, [0.5, 1, 0.5, 0, 0.5, 1, 0.5, 0, 0, 0, 0.5, 1, 0.5, 0]
+  )
+  half = targets.half_beat_activation(beats, 10, 10)
+  np.testing.assert_array_equal(half, [0, 0, 0.5, 1, 0.5, 0, 0, 0.5, 1, 0.5])
+  phase = targets.beat_phase(beats, 14, 10)
+  np.testing.assert_allclose(
+    phase[[0, 2, 3, 6, 8, 12, 13]],
+    [0.75, 0.25, 0.5, 1 / 6, 0.5, 1 / 6, 1 / 3],
+    atol=1e-6,
+  )
+  assert (targets.beat_phase(beats[:1], 5, 10) == -1).all()
+  edges = targets.beat_activation(np.array([-0.1, 0.5]), 5, 10)
+  np.testing.assert_array_equal(edges, [0.5, 0, 0, 0, 0.5])
+
+
+def test_mirror_twice_is_nothing_and_keeps_the_body():
+  pose = clips.ready_clip(
+    flashing_clip(), sample_rate_hz=8000, pose_rate_hz=50
+  ).pose_FJD
+  rng = np.random.default_rng(0)
+  once = augment.mirror(pose, rng, 1.0)
+  np.testing.assert_array_equal(augment.mirror(once, rng, 1.0), pose)
+  left, right = JOINT['left_wrist'], JOINT['right_wrist']
+  np.testing.assert_array_equal(once[:, left, 0], -pose[:, right, 0])
+  np.testing.assert_array_equal(once[:, left, 1], pose[:, right, 1])
+
+
+def test_lost_joints_hold_their_place():
+  pose = np.random.default_rng(0).uniform(size=(200, 14, 3)).astype(np.float32)
+  lost = augment.drop_joints(
+    pose, np.random.default_rng(3), 0.2, pose_rate_hz=50
+  )
+  gone = lost[..., 2] == 0
+  assert 0 < gone.mean() < 0.8
+  np.testing.assert_array_equal(lost[~gone], pose[~gone])
+  for frame, joint in np.argwhere(gone[1:]):
+    assert (lost[frame + 1, joint, :2] == lost[frame, joint, :2]).all()
