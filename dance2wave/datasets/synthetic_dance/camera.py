@@ -20,8 +20,10 @@ MIN_GAP_S, MAX_GAP_S = 1.0 / 60.0, 1.0 / 15.0  # of a variable frame rate
 
 # Noise of a joint relative to the mean joint, in the order of core14.
 _JOINT_NOISE = np.array(
-  [0.75, 0.8, 0.85, 1.05, 1.3, 0.85, 1.05, 1.3]  # head and arms
-  + [0.95, 1.0, 1.15, 0.95, 1.0, 1.15]
+  [
+    *(0.75, 0.8, 0.85, 1.05, 1.3, 0.85, 1.05, 1.3),  # head and arms
+    *(0.95, 1.0, 1.15, 0.95, 1.0, 1.15),
+  ]
 )
 _NOISE = (0.0037, 0.0088)  # range of its standard deviation, in body heights
 _CORRELATED = 0.45  # share of the noise's variance that lasts

@@ -11,7 +11,12 @@ import dataclasses
 
 import numpy as np
 
-from dance2wave.datasets.synthetic_dance.body import ARMS, CHANNEL, CHANNELS
+from dance2wave.datasets.synthetic_dance.body import (
+  ARMS,
+  CHANNEL,
+  CHANNELS,
+  Score,
+)
 
 SECTION_COUNTS = 8
 
@@ -158,8 +163,10 @@ _MIRROR_SIGN = np.ones(len(CHANNELS))
 _MIRROR_SIGN[
   [
     CHANNEL[name]
-    for name in ('sway_x', 'turn', 'tilt', 'twist', 'slope')
-    + ('head_tilt', 'head_turn')
+    for name in (
+      *('sway_x', 'turn', 'tilt', 'twist', 'slope'),
+      *('head_tilt', 'head_turn'),
+    )
   ]
 ] = -1.0
 
@@ -179,16 +186,6 @@ class Phrase:
   foothold_P22: np.ndarray
   lift_P2: np.ndarray
   weight_P: np.ndarray
-
-
-@dataclasses.dataclass(frozen=True)
-class Score:
-  """One key pose per count, unrolled; shapes as in Phrase with M for P."""
-
-  angle_MC: np.ndarray
-  foothold_M22: np.ndarray
-  lift_M2: np.ndarray
-  weight_M: np.ndarray
 
 
 def _draw_footwork(rng: np.random.Generator, style: Style, num_poses: int):

@@ -167,12 +167,12 @@ def drum(name: str, layer: int) -> np.ndarray:
 def tone(name: str, pitch: int, brightness: int) -> np.ndarray:
   """Return the one-shot of a pitch (MIDI number) at a brightness level.
 
-  Level 0 is dull: each octave above the fundamental loses 9 dB more than at
+  Level 0 is dull: each octave above the fundamental loses 12 dB more than at
   the highest level, BRIGHTNESS_LEVELS - 1. Partials above 7 kHz are left out.
   """
   spec = TONES[name]
   base_hz = 440.0 * 2 ** ((pitch - 69) / 12)
-  dullness = 1.5 * (1 - brightness / (BRIGHTNESS_LEVELS - 1))
+  dullness = 2.0 * (1 - brightness / (BRIGHTNESS_LEVELS - 1))
   time_s = np.arange(int(4 * spec.decay_s * RATE_HZ) + 160) / RATE_HZ
   wobble = spec.vibrato * np.sin(2 * np.pi * 6 * time_s) / (2 * np.pi * 6)
   turns = base_hz * (time_s + wobble)

@@ -34,8 +34,7 @@ _CALM = {
 }
 _DOUBLE_BOUNCE_BELOW_BPM = 115.0
 _SMOOTH_S = 0.016  # muscles do not jerk
-_STEP_S = 0.42  # no foot travels longer than this
-_SIZE_SIGMA_S, _HANDS_SIGMA_S = 0.5, 0.12
+_SIZE_SIGMA_S, _HANDS_SIGMA_S = 0.45, 0.12
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,15 +81,15 @@ def draw_manner(plan: Plan) -> Manner:
   rng = plan.rng(100)
   kind = str(rng.choice(KINDS, p=[0.3, 0.25, 0.2, 0.25]))
   pace = str(rng.choice(PACES, p=[0.55, 0.22, 0.23]))
-  places = rng.choice(CUES, size=2, replace=False, p=[0.44, 0.16, 0.16, 0.12, 0.12])
+  places = rng.choice(
+    CUES, size=2, replace=False, p=[0.44, 0.16, 0.16, 0.12, 0.12]
+  )
   if kind == 'bounce':
     places = ['hips', *(str(place) for place in places if place != 'hips')]
   cues = [(str(places[0]), rng.uniform(0.85, 1.3))]
   if rng.uniform() < 0.6:
     cues.append((str(places[1]), rng.uniform(0.3, 0.7)))
-  is_double = (
-    plan.tempo_bpm < _DOUBLE_BOUNCE_BELOW_BPM and rng.uniform() < 0.3
-  )
+  is_double = plan.tempo_bpm < _DOUBLE_BOUNCE_BELOW_BPM and rng.uniform() < 0.3
   return Manner(
     kind=kind,
     pace=2 if pace == 'half_time' else 1,
@@ -159,12 +158,6 @@ def _score(plan: Plan, manner: Manner):
   return score, key_s
 
 
-def _eased(u: np.ndarray) -> np.ndarray:
-  """Minimum-jerk progress from 0 to 1 (Flash and Hogan 1985)."""
-  u = np.clip(u, 0.0, 1.0)
-  return u**3 * (10.0 - 15.0 * u + 6.0 * u * u)
-
-
 def _progress(manner: Manner, u_N: np.ndarray) -> np.ndarray:
   """Map the share of time between two key poses to the share of the way."""
   if manner.kind == 'linear':
@@ -172,46 +165,16 @@ def _progress(manner: Manner, u_N: np.ndarray) -> np.ndarray:
   if manner.kind == 'snap':
     return u_N ** (1.7 + 0.9 * manner.ease)
   duration = 0.6 + 0.4 * manner.ease
-  return _eased((u_N - 1.0 + duration) / duration)
-
-
-def _between(key_s: np.ndarray, time_s: np.ndarray):
-  """Return the index of the last key before each time and the share since."""
-  index = np.searchsorted(key_s, time_s, 'right') - 1
-  index = np.clip(index, 0, len(key_s) - 2)
-  gap_s = key_s[index + 1] - key_s[index]
-  return index, np.clip((time_s - key_s[index]) / gap_s, 0.0, 1.0), gap_s
-
-
-def _feet(dancer: body.Body, score, key_s, time_s):
-  """Return ankles (N, 2, 3) and the point under the weight (N, 2)."""
-  index, u_N, gap_s = _between(key_s, time_s)
-  swing_N = np.minimum(0.62, _STEP_S / gap_s)
-  s_N = np.clip((u_N - 1.0 + swing_N) / swing_N, 0.0, 1.0)
-  scale = dancer.height_m / 1.7
-  hold_M22 = score.foothold_M22 * scale
-  share = _eased(s_N)[:, None, None]
-  ground_N22 = hold_M22[index] * (1 - share) + hold_M22[index + 1] * share
-  arc_N = np.sin(np.pi * s_N) ** 2
-  rise_N2 = scale * score.lift_M2[index + 1] * arc_N[:, None]
-  x, z = ground_N22[..., 0], ground_N22[..., 1]
-  ankle_N23 = np.stack([x, dancer.ankle_m + rise_N2, z], axis=-1)
-  left_M = 0.5 + 0.7 * (score.weight_M - 0.5)
-  weight_M2 = (
-    hold_M22[:, 0] * (1 - left_M[:, None]) + hold_M22[:, 1] * left_M[:, None]
-  )
-  travel = _eased(u_N)[:, None]
-  weight_N2 = weight_M2[index] * (1 - travel) + weight_M2[index + 1] * travel
-  return ankle_N23, weight_N2
+  return body.eased((u_N - 1.0 + duration) / duration)
 
 
 def _accent(plan: Plan, manner: Manner, time_s: np.ndarray) -> np.ndarray:
   """Return (N,): 0 is up and 1 down on every beat; fast down, slow up.
 
-        1 .        .        .       beats
-          |\\       |\\      /|
-          | `\\    /| `\\   / |       rise 1 - fall, fall `fall` of the time
-        0 |   `--' |   `-'  |
+  1 .        .        .       beats
+    |\\       |\\      /|
+    | `\\    /| `\\   / |       rise 1 - fall, fall `fall` of the time
+  0 |   `--' |   `-'  |
   """
   beat_K = np.arange(len(plan.beats_s), dtype=float)
   rng, depth_K = plan.rng(104), np.ones(len(beat_K))
@@ -224,14 +187,12 @@ def _accent(plan: Plan, manner: Manner, time_s: np.ndarray) -> np.ndarray:
     order = np.argsort(np.concatenate([low_s, middle_s]))
     low_s = np.concatenate([low_s, middle_s])[order]
     depth_K = np.concatenate([depth_K, between])[order]
-  index, u_N, _ = _between(low_s, time_s)
+  index, u_N, _ = body.between(low_s, time_s)
   up_N = 0.5 + 0.5 * np.cos(np.pi * np.clip(u_N / (1 - manner.fall), 0, 1))
   v_N = np.clip((u_N - 1 + manner.fall) / manner.fall, 0, 1)
-  down_N = v_N**manner.fall_power if manner.fall_power else _eased(v_N)
+  down_N = v_N**manner.fall_power if manner.fall_power else body.eased(v_N)
   is_rising = u_N < 1 - manner.fall
-  return np.where(
-    is_rising, depth_K[index] * up_N, depth_K[index + 1] * down_N
-  )
+  return np.where(is_rising, depth_K[index] * up_N, depth_K[index + 1] * down_N)
 
 
 def _hip_depth_m(plan: Plan, manner: Manner) -> float:
@@ -265,7 +226,7 @@ def _accentuate(plan: Plan, manner: Manner, angle_NC, accent_N) -> None:
 
 def _accentuate_nothing(plan: Plan, manner: Manner, angle_NC, key_s, time_s):
   """Add a symmetric bounce that says nothing about the beat."""
-  index, u_N, _ = _between(key_s, time_s)
+  _, u_N, _ = body.between(key_s, time_s)
   side = plan.rng(106).choice([-1.0, 1.0])
   wave_N = 0.5 + 0.5 * side * np.cos(2 * np.pi * u_N)
   angle_NC[:, CHANNEL['sink']] += 0.5 * _hip_depth_m(plan, manner) * wave_N
@@ -314,7 +275,7 @@ def _calmed(manner: Manner, key_MC: np.ndarray) -> np.ndarray:
 
 def _angles(plan: Plan, manner: Manner, score, key_s, time_s) -> np.ndarray:
   """Return the postures (N, C)."""
-  index, u_N, _ = _between(key_s, time_s)
+  index, u_N, _ = body.between(key_s, time_s)
   share = _progress(manner, u_N)[:, None]
   key_MC = _calmed(manner, score.angle_MC)
   angle_NC = key_MC[index] * (1 - share) + key_MC[index + 1] * share
@@ -340,7 +301,7 @@ def dance(plan: Plan) -> Dance:
   time_s = np.linspace(0.0, plan.duration_s, num)
   manner, dancer = _manner_of(plan), body.draw_body(plan.rng(109))
   score, key_s = _score(plan, manner)
-  ankle_N23, weight_N2 = _feet(dancer, score, key_s, time_s)
+  ankle_N23, weight_N2 = body.step(dancer, score, key_s, time_s)
   angle_NC = _angles(plan, manner, score, key_s, time_s)
   return Dance(time_s, body.articulate(dancer, angle_NC, weight_N2, ankle_N23))
 
@@ -369,7 +330,7 @@ def motion_curves(dance: Dance) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
   flat = joints.reshape(len(joints), -1) / trunk_m
   mean = _smooth(flat, time_s, _SIZE_SIGMA_S)
   spread = _smooth(((flat - mean) ** 2).sum(axis=-1), time_s, _SIZE_SIGMA_S)
-  size_N = np.clip((np.sqrt(spread / 14.0) - 0.03) / 0.22, 0.0, 1.0)
+  size_N = np.clip((np.sqrt(spread / 14.0) - 0.04) / 0.25, 0.0, 1.0)
   heights = []
   for shoulder, elbow, wrist in ((2, 3, 4), (5, 6, 7)):
     arm_m = sum(

@@ -20,7 +20,10 @@ STEPS_PER_BEAT, STEPS_PER_BAR = 4, 16
 _MASTER = 0.58
 _LINEAR_UP_TO, _CEILING = 0.6, 0.93
 _LEAD_LOW, _LEAD_RANGE = 62, 26  # MIDI pitches, from hanging to raised hands
-_HAT_RANGE_DB = 9.0
+_HAT_RANGE_DB, _LEAD_RANGE_DB = 15.0, 8.0
+# Dancers seldom leave this range of heights; it gets the whole brightness.
+_HANDS_LOW, _HANDS_SPAN = 0.1, 0.6
+_CHORD_RISE = 9  # semitones from hanging to raised hands
 _HATS = ('hat', 'hat_open', 'shaker', 'ride')
 _TAIL_S = 1.4  # longer than any one-shot
 _BASS_TONES = {'r': 0, 'f': 7, 'o': 12}
@@ -61,7 +64,7 @@ def _grid(plan: Plan, size_curve: Curve, hands_curve: Curve) -> _Grid:
   return _Grid(
     time_s,
     np.clip(np.interp(time_s, *size_curve), 0.0, 1.0),
-    np.clip(np.interp(time_s, *hands_curve), 0.0, 1.0),
+    np.clip((np.interp(time_s, *hands_curve) - _HANDS_LOW) / _HANDS_SPAN, 0, 1),
   )
 
 
@@ -111,11 +114,9 @@ def _chord_notes(band, choice, harmony, grid: _Grid) -> Notes:
     at = step % STEPS_PER_BAR
     if velocities[at] != '.':
       root, chord = harmony[step // STEPS_PER_BAR % len(harmony)]
-      base = _raise_to(root, band.chord_low)
+      low = band.chord_low + round(_CHORD_RISE * grid.hands[step])
       pitches = [
-        _raise_to(base + interval, band.chord_low)
-        if interval < _CHORD_SPREAD
-        else base + interval
+        _raise_to(root + interval, low + interval // _CHORD_SPREAD * 12)
         for interval in chord
       ]
       if tones[at] != 'a':
@@ -148,6 +149,7 @@ def _lead_notes(band, plan: Plan, harmony, grid: _Grid, rng) -> Notes:
         (p for p in near if p % 12 in allowed), key=lambda p: abs(p - target)
       )
       gain = band.mix[2] * _velocity(digit)
+      gain *= 10 ** (_LEAD_RANGE_DB * (grid.hands[step] - 0.6) / 20)
       notes.append((step, band.lead, pitch, gain))
   return notes
 

@@ -81,7 +81,9 @@ def _movements(pose_FJD: np.ndarray, time_s: np.ndarray):
   value_NP = np.stack(columns, axis=1) / trunk
   x = np.linspace(-1, 1, len(grid_s))
   slow = np.polynomial.legendre.legvander(x, 2)
-  return value_NP - slow @ np.linalg.lstsq(slow, value_NP, rcond=None)[0], grid_s
+  return value_NP - slow @ np.linalg.lstsq(slow, value_NP, rcond=None)[
+    0
+  ], grid_s
 
 
 @functools.cache
@@ -146,7 +148,9 @@ class _Film:
     template_TH, is_double_T = _templates()
     offset_O = np.arange(_PHASES) / _PHASES
     turned_OH = np.exp(-2j * np.pi * np.outer(offset_O, _HARMONICS))
-    known = (np.conj(template_TH)[:, None] * turned_OH).reshape(-1, len(_HARMONICS))
+    known = (np.conj(template_TH)[:, None] * turned_OH).reshape(
+      -1, len(_HARMONICS)
+    )
     drop = np.real(known @ (seen_QHP * pass_QHP))
     size = (np.abs(template_TH) ** 2) @ pass_QHP**2
     drop = drop.reshape(len(hz_Q), len(template_TH), _PHASES, -1)
