@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from dance2wave.errors import InputError
+from dance2wave.pose import repair
 from dance2wave.pose.clean import (
   CLEAN_DELAY_S,
   MAX_GAP_S,
@@ -219,6 +220,26 @@ def test_single_frame_faults_are_removed(fps):
   pose[3 * fps, HEAD, :2] = 0.0  # Sure of a wrong place.
   got = clean_pose(PoseTrack(pose, track.pose_time_s, 'core14', 6.0), 25)
   assert np.linalg.norm((got - want)[..., :2], axis=-1).max() < 0.25
+
+
+@pytest.mark.parametrize('fps,window', [(15, 3), (25, 3), (30, 3), (60, 7)])
+def test_median_window_is_about_an_eighth_of_a_second(fps, window):
+  """A bump of fewer than half the window's frames goes, a longer one stays."""
+  half = window // 2
+  for width, stays in ((half, False), (half + 1, True)):
+    pose = np.ones((40, 14, 3))
+    pose[20 : 20 + width, RIGHT_WRIST, 0] += 0.02
+    got = repair.median_filter(pose, np.arange(40) / fps)
+    assert (got[..., 0].max() > 1) == stays
+
+
+def test_small_jitter_of_single_frames_is_smoothed():
+  track = _track(30)
+  pose = track.pose_FJD.copy()
+  pose[45:150:9, HEAD, 0] += 0.03  # 0.15 torsos: no jump, but a tremble.
+  got = clean_pose(PoseTrack(pose, track.pose_time_s, 'core14', 6.0), 30)
+  error = np.abs(got - clean_pose(track, 30))[:, HEAD, 0]
+  assert error.max() < 0.05
 
 
 def test_spike_of_two_frames_is_removed():

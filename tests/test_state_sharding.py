@@ -8,6 +8,7 @@ from jax.sharding import PartitionSpec as P
 
 from dance2wave.errors import InputError
 from dance2wave.models.dance2wave import Dance2Wave
+from dance2wave.models.wavenet import WaveNet
 from dance2wave.training import optimizer as optimizer_lib
 from dance2wave.training import sharding
 from dance2wave.training.state import TrainState, first_match, leaf_name
@@ -37,6 +38,21 @@ def make_model(key):
     'samples_per_frame': 10,
   }
   return Dance2Wave(pose=pose, wave=wave, rngs=nnx.Rngs(key))
+
+
+def make_wave():
+  return WaveNet(
+    context_dim=8,
+    num_styles=3,
+    dilations=(1, 2),
+    kernel=2,
+    residual=8,
+    gate=8,
+    skip=8,
+    num_outputs=16,
+    samples_per_frame=10,
+    rngs=nnx.Rngs(0),
+  )
 
 
 def make_state(key):
@@ -154,13 +170,20 @@ def test_rules_may_split_one_axis_over_both_mesh_axes():
   assert places['w2'].spec == P()
 
 
-def test_a_state_is_born_where_it_is_meant_to_live(abstract_state):
-  target = sharding.with_shardings(abstract_state, sharding.make_mesh(2, 4))
+def test_a_state_is_born_where_it_is_meant_to_live():
+  def make():
+    params = {'a': {'kernel': jnp.ones((8, 16)), 'bias': jnp.ones(16)}}
+    return TrainState(jnp.int32(0), params, params, (params,))
+
+  mesh = sharding.make_mesh(2, 4)
+  target = sharding.with_shardings(jax.eval_shape(make), mesh)
   places = jax.tree.map(lambda leaf: leaf.sharding, target)
-  state = jax.jit(make_state, out_shardings=places)(jax.random.key(0))
+  state = jax.jit(make, out_shardings=places)()
   for leaf, wanted in zip(jax.tree.leaves(state), jax.tree.leaves(target)):
     assert (leaf.shape, leaf.dtype) == (wanted.shape, wanted.dtype)
     assert leaf.sharding.is_equivalent_to(wanted.sharding, leaf.ndim)
+  moment = state.opt_state[0]['a']['kernel']
+  assert moment.sharding.shard_shape(moment.shape) == (8, 4)
 
 
 def test_a_batch_is_split_by_clips_over_all_devices():
@@ -178,24 +201,25 @@ def test_a_batch_is_split_by_clips_over_all_devices():
 
 
 def test_the_loss_and_its_gradient_are_those_of_one_device(capfd):
-  graphdef = nnx.split(nnx.eval_shape(lambda: make_model(jax.random.key(0))))[0]
+  """Of a WaveNet, which has every kind of parameter: stacked and a table."""
+  graphdef, state = nnx.split(nnx.eval_shape(make_wave), nnx.Param)
   rng = np.random.default_rng(0)
+  params = jax.tree.map(
+    lambda leaf: 0.3 * rng.standard_normal(leaf.shape, np.float32),
+    nnx.to_pure_dict(state),
+  )
   batch = {
-    'motion': rng.standard_normal((8, 6, 7)).astype(np.float32),
-    'past': rng.standard_normal((8, 50)).astype(np.float32),
-    'style': np.arange(8) % 4 - 1,
+    'context': rng.standard_normal((8, 4, 8)).astype(np.float32),
+    'past': rng.standard_normal((8, 30)).astype(np.float32),
+    'style': np.arange(8, dtype=np.int32) % 4 - 1,
   }
 
   def loss(params, batch):
     model = nnx.merge(graphdef, params)
-    valid = jnp.ones(batch['motion'].shape[:2], bool)
-    outputs, heads = model(
-      batch['motion'], valid, batch['past'], batch['style']
-    )
-    return jnp.mean(outputs**2) + jnp.mean(heads**2)
+    condition = model.condition(batch['context'], batch['style'])
+    return jnp.mean(model(batch['past'], condition) ** 2)
 
   step = jax.jit(jax.value_and_grad(loss))
-  params = jax.jit(make_state)(jax.random.key(0)).params
   results = []
   for shape in ((1, 1), (2, 4)):
     mesh = sharding.make_mesh(*shape)
@@ -205,4 +229,5 @@ def test_the_loss_and_its_gradient_are_those_of_one_device(capfd):
   np.testing.assert_allclose(value, other, rtol=1e-6)
   for a, b in zip(jax.tree.leaves(grads), jax.tree.leaves(other_grads)):
     np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+  assert np.abs(grads['style']).max() > 0
   assert 'rematerialization' not in capfd.readouterr().err

@@ -1,3 +1,4 @@
+import dataclasses
 import fractions
 import resource
 
@@ -56,7 +57,7 @@ def _encode(path, codec, ticks_F, tick, container_format=None, **options):
   if codec not in av.codecs_available:
     pytest.skip(f'this build of PyAV has no encoder {codec}')
   if codec.startswith('libvpx'):
-    options = {'deadline': 'realtime', 'cpu-used': '8'}
+    options |= {'deadline': 'realtime', 'cpu-used': '8'}
   with av.open(str(path), 'w', format=container_format) as sink:
     stream = sink.add_stream(codec, rate=30, options=options, time_base=tick)
     stream.width, stream.height = 64, 48
@@ -151,6 +152,8 @@ def test_muxed_picture_and_sound_are_in_step(tmp_path, ending):
   assert _packets(path) == _packets(silent)
   assert silent.read_bytes() == before
   if ending != 'mkv':
+    content = path.read_bytes()
+    assert content.index(b'moov') < content.index(b'mdat')  # plays at once
     info = video.probe(path)
     assert info.duration_s == pytest.approx(40 / 30, abs=1e-9)
     assert abs(_declared_s(path) - info.duration_s) < 1e-3
@@ -228,6 +231,8 @@ def test_variable_frame_rate_keeps_every_time(tmp_path, ending):
   np.testing.assert_allclose(info.frame_time_s, times_F, rtol=0, atol=atol)
   last_s = np.median(np.diff(times_F))
   assert info.duration_s == pytest.approx(times_F[-1] + last_s, abs=atol + 1e-5)
+  if ending != 'mkv':
+    assert abs(_declared_s(path) - info.duration_s) < 1e-4
   _check_in_step(path, times_F)
   _check_in_step(mux.mux_audio(path, _clicking(times_F)), times_F)
 
@@ -261,6 +266,48 @@ def test_stream_that_begins_between_key_frames(tmp_path):
   info = video.probe(late)
   assert len(info.frame_time_s) == 40
   assert [t for t, _ in video.read_frames(late)] == info.frame_time_s.tolist()
+
+
+def test_damaged_start_before_the_first_key_frame_is_left_out(tmp_path):
+  path = tmp_path / 'a.webm'
+  tick = fractions.Fraction(1, 30)
+  _encode(path, 'libvpx-vp9', np.arange(40), tick, g='20', keyint_min='20')
+  late = _copy(path, tmp_path / 'late.webm', lambda k, _: k >= 10)
+  times_s = [time_s for time_s, _ in video.read_frames(late)]
+  np.testing.assert_allclose(times_s, _times(20), atol=1e-3)
+
+
+def test_pictures_shown_before_the_first_key_frame_are_left_out(tmp_path):
+  # HEVC may send frames 18 and 19 after the key frame 20 that they refer to.
+  parameters = 'keyint=20:min-keyint=20:open-gop=0:radl=2:log-level=none'
+  path, ticks_F = tmp_path / 'a.mp4', 3000 * np.arange(60)
+  _encode(path, 'libx265', ticks_F, TICK, **{'x265-params': parameters})
+  late = _copy(path, tmp_path / 'late.mkv', lambda k, _: k >= 18)
+  assert len(video.probe(late).frame_time_s) == 40
+  flashes_s = [0.0, 13 / 30]  # frames 20 and 33
+  np.testing.assert_allclose(_flash_times(late), flashes_s, atol=2e-3)
+
+
+@pytest.mark.parametrize('ending', ['mp4', 'mkv', 'ts'])
+def test_sound_of_a_video_that_starts_late_is_in_step(tmp_path, ending):
+  import av
+
+  path = tmp_path / 'a.mp4'
+  mux.write_video(path, _frames(), _times(), _clicking(_times()))
+  late = tmp_path / f'late.{ending}'
+  with av.open(str(path)) as source, av.open(str(late), 'w') as sink:
+    copies = {
+      stream.index: sink.add_stream_from_template(stream, opaque=True)
+      for stream in source.streams
+    }
+    for packet in source.demux():
+      if packet.dts is not None:
+        shift = round(fractions.Fraction(1, 2) / packet.time_base)
+        packet.pts, packet.dts = packet.pts + shift, packet.dts + shift
+        packet.stream = copies[packet.stream_index]
+        sink.mux(packet)
+  assert video.probe(late).start_s == pytest.approx(0.5, abs=0.1)
+  _check_in_step(late, _times())
 
 
 def test_frames_outside_an_edit_list_are_not_shown(tmp_path):
@@ -523,6 +570,17 @@ def test_corrupted_pictures_are_noticed_while_reading(shared_data):
   frames = video.read_frames(shared_data / 'decord/corrupted.mp4')
   with pytest.raises(InputError, match=r'corrupted\.mp4 cannot be decoded'):
     list(frames)
+
+
+def test_frames_that_decode_to_nothing_are_noticed(tmp_path, monkeypatch):
+  path = tmp_path / 'a.mp4'
+  mux.write_video(path, _frames(), _times())
+  info = video.probe(path)
+  more_F = np.append(info.frame_time_s, 40 / 30 + _times(2))
+  damaged = dataclasses.replace(info, frame_time_s=more_F)
+  monkeypatch.setattr(video, 'probe', lambda _: damaged)
+  with pytest.raises(InputError, match=r'a\.mp4.*2 of its 42 frames'):
+    list(video.read_frames(path))
 
 
 def test_real_videos_cut_at_60_percent(shared_data, tmp_path):

@@ -17,7 +17,6 @@ from dance2wave.errors import InputError
 from dance2wave.media import audio, clip, video
 
 _TIME_BASE = fractions.Fraction(1, 90000)
-_FINE_MOVIE_CLOCK = {'movflags': 'faststart', 'movie_timescale': '90000'}
 _SOUND_BITS_PER_S = 160_000
 # mkv and webm round times to milliseconds.
 _SAME_TIME_S = 1.5e-3
@@ -156,7 +155,7 @@ def _writing(path: pathlib.Path, check=None):
   import av
 
   kind = _CONTAINERS[path.suffix.lower()][0]
-  options = _FINE_MOVIE_CLOCK if kind in ('mp4', 'mov') else {}
+  options = {'movflags': 'faststart'} if kind in ('mp4', 'mov') else {}
   with audio.replacing(path) as temporary:
     name = f'file:{temporary}'
     try:

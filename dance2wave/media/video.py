@@ -235,7 +235,9 @@ def _frame_ticks(container, video, path) -> tuple[np.ndarray, int, bool]:
 
 def _is_hidden(packet, video) -> bool:
   """Tell a VP8 frame that is only a reference (RFC 6386, section 9.1)."""
-  return video.codec_context.name == 'vp8' and not memoryview(packet)[0] & 0x10
+  if video.codec_context.name != 'vp8':
+    return False
+  return not packet.size or not memoryview(packet)[0] & 0x10
 
 
 def _shown(rows: list[tuple], which: int) -> tuple[np.ndarray, np.ndarray]:

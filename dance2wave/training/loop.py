@@ -84,9 +84,7 @@ def make_schedule(options: Options):
     )
     for rate, steps in stages
   )
-  return lambda count: jnp.where(
-    count < train.pose_steps, first(count), second(count - train.pose_steps)
-  )
+  return optimizer_lib.join_schedules(first, second, train.pose_steps)
 
 
 def abstract_state(options: Options, init, optimizer, mesh):

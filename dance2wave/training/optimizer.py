@@ -74,21 +74,18 @@ def make_optimizer(
   b2: float = 0.99,
   decay_mask_rules=DECAY_RULES,
 ) -> optax.GradientTransformation:
-  """Return AdamW (Loshchilov and Hutter 2019) behind a clip of the gradients.
-
-  A parameter that gets its first gradient late, as the WaveNet's do in the
-  second stage, finds Adam's bias correction spent: its first updates are
-  (1 - b1^k) / sqrt(1 - b2^k) of their due. The defaults hold that to 2.2 at
-  most, which warm-up covers; b2 = 0.999 would give 6.6.
+  """Return AdamW (Loshchilov and Hutter 2019) after clipping by global norm.
 
   Args:
-    schedule: learning rate as a function of the updates made so far.
+    schedule: the learning rate as a function of the updates made so far.
     weight_decay: times the rate, taken off decayed parameters each update.
     clip_norm: largest norm that all gradients together may have.
     b1: decay of the mean of gradients.
     b2: decay of the mean of squared gradients.
-    decay_mask_rules: ordered (regex, bool) pairs over parameter names; from
-      `init`, a parameter that none covers is an `InputError`.
+    decay_mask_rules: ordered (regex, bool) pairs over parameter names.
+
+  Raises:
+    InputError: from `init`, a parameter that no rule covers.
   """
   adamw = optax.adamw(
     schedule,
@@ -98,3 +95,10 @@ def make_optimizer(
     mask=lambda params: decay_mask(params, decay_mask_rules),
   )
   return optax.chain(optax.clip_by_global_norm(clip_norm), adamw)
+
+
+def join_schedules(first: Callable, second: Callable, boundary: int):
+  """Return `first` until `boundary` updates, then `second` from its start."""
+  return lambda step: jnp.where(
+    step < boundary, first(step), second(step - boundary)
+  )

@@ -32,6 +32,7 @@ _PHASES = 48
 _BEND = 0.06
 _JUMP = 0.3  # in trunk lengths
 _CANDIDATES = 8
+_HOPELESS = 0.3  # gain of a candidate relative to the best
 _PARTS = {
   'nose': (0,),
   'neck': (1,),
@@ -148,14 +149,20 @@ class _Film:
     template_TH, is_double_T = _templates()
     offset_O = np.arange(_PHASES) / _PHASES
     turned_OH = np.exp(-2j * np.pi * np.outer(offset_O, _HARMONICS))
-    known = (np.conj(template_TH)[:, None] * turned_OH).reshape(
-      -1, len(_HARMONICS)
+    known_TOH = np.conj(template_TH)[:, None] * turned_OH
+    known_XH = known_TOH.reshape(-1, len(_HARMONICS))
+    seen_HQP = np.moveaxis(seen_QHP * pass_QHP, 1, 0)
+    # One real product of single precision: the bulk of the work.
+    left = np.concatenate([known_XH.real, -known_XH.imag], axis=1)
+    right = np.concatenate([seen_HQP.real, seen_HQP.imag], axis=0)
+    right = right.reshape(2 * len(_HARMONICS), -1).astype(np.float32)
+    drop = (left.astype(np.float32) @ right).reshape(
+      len(template_TH), _PHASES, len(hz_Q), -1
     )
-    drop = np.real(known @ (seen_QHP * pass_QHP))
-    size = (np.abs(template_TH) ** 2) @ pass_QHP**2
-    drop = drop.reshape(len(hz_Q), len(template_TH), _PHASES, -1)
-    gain = np.maximum(drop, 0) ** 2 / (size[:, :, None] + 1e-12)
-    gain_QTO = gain.sum(axis=-1)
+    size_QTP = (np.abs(template_TH) ** 2) @ pass_QHP**2 + 1e-12
+    weight_TQP = (1.0 / np.moveaxis(size_QTP, 1, 0)).astype(np.float32)
+    drop = np.maximum(drop, 0, out=drop)
+    gain_QTO = np.einsum('toqp,toqp,tqp->qto', drop, drop, weight_TQP)
     slow_Q = hz_Q < 116 / 60
     gain_QTO -= np.where(is_double_T & ~slow_Q[:, None], 1e9, 0.0)[..., None]
     gain_QO = gain_QTO.max(axis=1)
@@ -209,6 +216,8 @@ def find_beats(pose_FJD: np.ndarray, pose_time_s: np.ndarray) -> np.ndarray:
   tops = np.argsort(-gain_Q)
   chosen: list[int] = []
   for q in tops:
+    if gain_Q[q] < _HOPELESS * gain_Q[tops[0]]:
+      break
     if all(abs(hz_Q[q] - hz_Q[c]) > 0.06 for c in chosen):
       chosen.append(int(q))
     if len(chosen) == _CANDIDATES:

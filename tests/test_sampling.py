@@ -1,0 +1,167 @@
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from configs import debug
+from dance2wave import options as options_lib
+from dance2wave.models import quantise
+from dance2wave.pose.features import MOTION_DIM
+from dance2wave.sampling import draw as draw_lib
+from dance2wave.sampling import offline
+from dance2wave.sampling.xla import Draw, XlaEngine
+from dance2wave.training import step
+
+
+@functools.lru_cache(maxsize=2)
+def small_model(output='softmax'):
+  config = debug.get_config().to_dict()
+  config['wave']['output'] = output
+  options = options_lib.parse(config)
+  graphdef, init = step.split_model(options, MOTION_DIM)
+  return options, graphdef, jax.jit(init)(jax.random.key(0))
+
+
+def dances(*durations_s):
+  rng = np.random.default_rng(0)
+  return [
+    offline.Dance(
+      rng.normal(size=(int(s * 25), MOTION_DIM)).astype(np.float32),
+      round(s * 8000),
+    )
+    for s in durations_s
+  ]
+
+
+def generator(output='softmax', **changes):
+  options, graphdef, params = small_model(output)
+  draw = offline.make_draw(options, **changes)
+  return offline.Generator(options, graphdef, params, draw)
+
+
+@pytest.mark.parametrize('output', ['softmax', 'mixture'])
+@pytest.mark.parametrize('guidance', [1.0, 2.0])
+def test_samples_have_the_wanted_length_and_range(output, guidance):
+  sounds = generator(output, guidance=guidance).generate(dances(0.3, 1.234))
+  assert [len(s) for s in sounds] == [2400, 9872]
+  for sound in sounds:
+    assert sound.dtype == np.float32
+    assert np.isfinite(sound).all()
+    assert np.abs(sound).max() <= 1.0
+
+
+def test_same_seed_same_samples_and_another_seed_others():
+  make = generator()
+  first, again, other = (
+    make.generate(dances(0.5), seed=seed)[0] for seed in (3, 3, 4)
+  )
+  np.testing.assert_array_equal(first, again)
+  assert (first != other).any()
+
+
+def test_the_state_goes_on_where_it_stopped():
+  options, graphdef, params = small_model()
+  engine = XlaEngine(graphdef, params, Draw())
+  width = options.pose.width + 6
+  context = jax.random.normal(jax.random.key(1), (2, 9, width))
+  style = jnp.array([0, -1])
+  uniform = jax.random.uniform(jax.random.key(2), (8, 320, 2, 2))
+  whole, _ = engine._run(
+    params, context, style, uniform_FSB2=uniform, state=engine.start(2)
+  )
+  first, state = engine._run(
+    params,
+    context[:, :4],
+    style,
+    uniform_FSB2=uniform[:3],
+    state=engine.start(2),
+  )
+  second, _ = engine._run(
+    params, context[:, 3:], style, uniform_FSB2=uniform[3:], state=state
+  )
+  np.testing.assert_array_equal(whole, jnp.concatenate([first, second], axis=1))
+
+
+def test_drawn_samples_score_as_the_model_says():
+  """Free-running draws, scored by the whole-sequence model, are typical.
+
+  The mean log probability of the model's own draws is minus its entropy, and
+  a step that disagreed with the whole sequence would be caught out here.
+  """
+  options, graphdef, params = small_model()
+  engine = XlaEngine(graphdef, params, Draw())
+  model = nnx.merge(graphdef, params)
+  context = jax.random.normal(jax.random.key(1), (4, 6, options.pose.width + 6))
+  style = jnp.full(4, -1)
+  audio, _ = engine.run(context, style, jax.random.key(5), engine.start(4))
+  bent = quantise.bend(audio)
+  past = jnp.pad(bent, ((0, 0), (1, 0)))[:, :-1]
+  logits = model.wave(past, model.wave.condition(context, style))
+  log_p = jax.nn.log_softmax(logits)
+  codes = jnp.round((bent + 1) / 2 * 255).astype(jnp.int32)
+  picked = jnp.take_along_axis(log_p, codes[..., None], -1).mean()
+  entropy = -(jnp.exp(log_p) * log_p).sum(-1).mean()
+  assert abs(float(picked + entropy)) < 0.03
+
+
+def test_temperature_near_zero_takes_the_most_probable():
+  logits = jax.random.normal(jax.random.key(0), (50, 12))
+  uniform = jax.random.uniform(jax.random.key(1), (50,))
+  drawn = draw_lib.draw_class(logits, uniform, temperature=1e-4, top_p=1.0)
+  np.testing.assert_array_equal(drawn, jnp.argmax(logits, -1))
+
+
+def test_draws_follow_the_distribution():
+  logits = jnp.log(jnp.array([[0.5, 0.3, 0.15, 0.05]]))
+  uniform = (jnp.arange(2000) + 0.5) / 2000
+  tiled = jnp.broadcast_to(logits, (2000, 4))
+  drawn = draw_lib.draw_class(tiled, uniform, temperature=1.0, top_p=1.0)
+  share = np.bincount(np.asarray(drawn), minlength=4) / 2000
+  np.testing.assert_allclose(share, [0.5, 0.3, 0.15, 0.05], atol=2e-3)
+
+
+@pytest.mark.parametrize(
+  'top_p, kept', [(0.4, [1.0, 0, 0, 0]), (0.79, [5 / 8, 3 / 8, 0, 0])]
+)
+def test_top_p_keeps_the_smallest_set_with_enough_mass(top_p, kept):
+  probabilities = jnp.array([[0.5, 0.3, 0.15, 0.05]])
+  np.testing.assert_allclose(
+    draw_lib.keep_top_p(probabilities, top_p)[0], kept, atol=1e-6
+  )
+
+
+def test_mixture_draws_follow_their_density():
+  outputs = jnp.array([[2.0, 0.0, -0.5, 0.4, -3.0, -2.5]])
+  uniform = jax.random.uniform(jax.random.key(0), (20000, 2))
+  drawn = draw_lib.draw_mixture(
+    jnp.broadcast_to(outputs, (20000, 6)), uniform, temperature=1.0, top_p=1.0
+  )
+  grid = 2 * jnp.arange(256) / 255 - 1
+  density = jnp.exp(
+    quantise.mixture_log_prob(jnp.broadcast_to(outputs, (256, 6)), grid)
+  )
+  assert abs(float(density.sum()) - 1) < 1e-3
+  cumulative = np.cumsum(density)
+  observed = np.searchsorted(np.sort(drawn), grid + 1 / 255) / 20000
+  np.testing.assert_allclose(observed, cumulative, atol=0.015)
+
+
+def test_an_unwanted_style_is_not_heard_and_a_wanted_one_is():
+  options, graphdef, params = small_model()
+  params = jax.tree.map(jnp.copy, params)
+  style = params['wave']['style']
+  params['wave']['style'] = style.at[1:].add(
+    jax.random.normal(jax.random.key(3), style[1:].shape)
+  )
+  make = offline.Generator(
+    options, graphdef, params, offline.make_draw(options)
+  )
+  (dance,) = dances(0.5)
+  plain, styled = (
+    make.generate([offline.Dance(dance.motion_FM, dance.num_samples, s)])[0]
+    for s in (-1, 2)
+  )
+  assert (plain != styled).any()
