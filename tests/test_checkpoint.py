@@ -234,30 +234,51 @@ def test_a_state_may_be_donated_while_it_is_being_written(checkpoints):
   assert all(not np.any(x) for x in jax.tree.leaves(restored))
 
 
-def test_a_failed_save_is_raised_and_not_counted(checkpoints, monkeypatch):
+def fail(*_, **__):
+  raise OSError('no space left on device')
+
+
+@pytest.mark.parametrize('max_to_keep', [1, 2])
+def test_a_save_that_fails_in_the_background_is_raised_and_not_counted(
+  tmp_path, monkeypatch, max_to_keep
+):
   state = make_state()
-  checkpoints.save(1, state, {})
-  checkpoints.wait()
+  with Checkpoints(tmp_path, max_to_keep=max_to_keep) as checkpoints:
+    checkpoints.save(1, state, {})
+    checkpoints.wait()
+    with monkeypatch.context() as patch:
+      patch.setattr(ocp.StandardCheckpointHandler, 'finalize', fail)
+      assert checkpoints.save(2, state, {})
+      with pytest.raises(OSError, match='no space left'):
+        checkpoints.wait()
+    assert checkpoints.latest_step() == 1
+    assert_same_bits(checkpoints.restore_state(abstract(state)), state)
+    assert checkpoints.save(2, state, {})
+    assert checkpoints.latest_step() == 2
 
-  async def full(*_, **__):
-    raise OSError('no space left on device')
 
+def test_the_next_save_raises_what_the_last_one_met(checkpoints, monkeypatch):
   with monkeypatch.context() as patch:
-    patch.setattr(ocp.JsonCheckpointHandler, '_save_fn', full)
-    checkpoints.save(2, state, {})
+    patch.setattr(ocp.StandardCheckpointHandler, 'finalize', fail)
+    checkpoints.save(1, make_state(), {})
     with pytest.raises(OSError, match='no space left'):
-      checkpoints.wait()
+      checkpoints.save(2, make_state(), {})
+  assert checkpoints.latest_step() is None
+
+
+def test_a_save_that_fails_at_once_leaves_the_older_step(
+  checkpoints, monkeypatch
+):
+  checkpoints.save(1, make_state(), {})
+  with monkeypatch.context() as patch:
+    patch.setattr(ocp.JsonCheckpointHandler, '_save_fn', fail)
+    with pytest.raises(OSError, match='no space left'):
+      checkpoints.save(2, make_state(), {})
   assert checkpoints.latest_step() == 1
-  assert_same_bits(checkpoints.restore_state(abstract(state)), state)
-  assert checkpoints.save(2, state, {})
-  assert checkpoints.latest_step() == 2
 
 
 def test_leaving_reports_a_failed_save(tmp_path, monkeypatch):
-  async def full(*_, **__):
-    raise OSError('no space left on device')
-
-  monkeypatch.setattr(ocp.JsonCheckpointHandler, '_save_fn', full)
+  monkeypatch.setattr(ocp.StandardCheckpointHandler, 'finalize', fail)
   with (
     pytest.raises(OSError, match='no space left'),
     Checkpoints(tmp_path, max_to_keep=1) as checkpoints,

@@ -1,0 +1,203 @@
+"""The real loop on a shrunken real config: resume, meshes, cropping."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from configs import debug, wavenet_large
+from dance2wave import experiment, pipeline
+from dance2wave import options as options_lib
+from dance2wave.errors import InputError
+from dance2wave.pose.features import MOTION_DIM
+from dance2wave.training import loop, sharding, step, workdir
+from dance2wave.training.optimizer import make_optimizer
+
+
+@pytest.fixture(scope='module')
+def data_dir(tmp_path_factory):
+  folder = tmp_path_factory.mktemp('tfds')
+  experiment.prepare_dataset(make_options(folder))
+  return folder
+
+
+def make_options(data_dir, **changes):
+  config = debug.get_config().to_dict()
+  config['dataset']['data_dir'] = str(data_dir)
+  for key, value in changes.items():
+    group, name = key.split('__')
+    config[group][name] = value
+  return options_lib.parse(config)
+
+
+def losses(folder):
+  lines = (folder / 'metrics.jsonl').read_text().splitlines()
+  rows = [json.loads(line) for line in lines]
+  return {row['step']: row['loss'] for row in rows if 'loss' in row}
+
+
+def test_resumed_run_is_bit_identical(data_dir, tmp_path):
+  options = make_options(data_dir, train__save_every=5)
+  straight = loop.train(options, tmp_path / 'straight')
+  checkpoints = tmp_path / 'resumed'
+  with pytest.raises(KeyboardInterrupt):
+    _train_until(options, checkpoints, 13)
+  resumed = loop.train(options, checkpoints)
+  assert losses(checkpoints) == losses(tmp_path / 'straight')
+  for a, b in zip(
+    jax.tree.leaves(straight.params), jax.tree.leaves(resumed.params)
+  ):
+    np.testing.assert_array_equal(a, b)
+
+
+def _train_until(options, folder, last):
+  """Train, interrupted when batch `last` is asked for."""
+  real = pipeline.Pipeline.iterate
+
+  def interrupted(self, start_step=0, **kwargs):
+    batches = real(self, start_step, **kwargs)
+    for number, batch in enumerate(batches, start_step + 1):
+      if number > last:
+        raise KeyboardInterrupt
+      yield batch
+
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(pipeline.Pipeline, 'iterate', interrupted)
+    loop.train(options, folder)
+
+
+@pytest.mark.parametrize('data, fsdp', [(8, 1), (2, 4), (1, 8)])
+def test_eight_devices_have_the_same_loss_as_one(
+  data_dir, tmp_path, data, fsdp
+):
+  changes = {'train__batch_size': 8, 'train__pose_steps': 3}
+  changes |= {'train__joint_steps': 3}
+  one = make_options(data_dir, **changes)
+  many = make_options(data_dir, **changes, mesh__data=data, mesh__fsdp=fsdp)
+  loop.train(one, tmp_path / 'one')
+  loop.train(many, tmp_path / 'many')
+  for number, loss in losses(tmp_path / 'one').items():
+    assert losses(tmp_path / 'many')[number] == pytest.approx(loss, rel=1e-5)
+
+
+def test_loss_falls_and_the_heads_learn(data_dir, tmp_path):
+  options = make_options(
+    data_dir, train__pose_steps=60, train__joint_steps=1, pose__width=32
+  )
+  loop.train(options, tmp_path)
+  curve = losses(tmp_path)
+  assert np.mean([curve[i] for i in range(51, 61)]) < 0.8 * curve[1]
+
+
+def test_too_many_devices_are_refused(data_dir, tmp_path):
+  options = make_options(data_dir, train__batch_size=16, mesh__data=16)
+  with pytest.raises(InputError, match='mesh'):
+    loop.train(options, tmp_path)
+
+
+def test_bfloat16_computes_and_keeps_float32_parameters(data_dir, tmp_path):
+  options = make_options(data_dir, train__compute_dtype='bfloat16')
+  trained = loop.train(options, tmp_path)
+  dtypes = {leaf.dtype for leaf in jax.tree.leaves(trained.params)}
+  assert dtypes == {jnp.dtype('float32')}
+  assert all(np.isfinite(v) for v in losses(tmp_path).values())
+
+
+@pytest.mark.parametrize('start', [0, 7, 30])
+def test_window_keeps_sound_and_context_together(data_dir, start):
+  """Bugs 2 and 3 of the predecessor: crops apart, shapes that do not fit.
+
+  The context counts frames and the sound counts samples, so that a cut can
+  be checked value by value.
+  """
+  options = make_options(data_dir)
+  frames, hop = 50, options.samples_per_frame
+  context = jnp.arange(frames, dtype=jnp.float32)[None, :, None]
+  samples = jnp.arange(frames * hop, dtype=jnp.float32)[None]
+  batch = {
+    'audio_BT': samples,
+    'valid_BF': jnp.ones((1, frames), bool),
+    'has_audio_B': jnp.array([True]),
+  }
+  cut = step.cut_window(options, context, batch, jnp.array([start]))
+  count = cut['context'].shape[1] - 1
+  assert cut['audio'].shape == cut['past'].shape == (1, count * hop)
+  np.testing.assert_array_equal(
+    cut['context'][0, :, 0], start + np.arange(count + 1)
+  )
+  np.testing.assert_array_equal(
+    cut['audio'][0], start * hop + np.arange(count * hop)
+  )
+  expected_past = np.maximum(start * hop + np.arange(count * hop) - 1, 0)
+  np.testing.assert_array_equal(cut['past'][0], expected_past)
+  lead = options_lib.receptive_frames(options) if start else 0
+  np.testing.assert_array_equal(
+    cut['mask'][0], np.arange(count * hop) >= lead * hop
+  )
+
+
+def test_large_config_has_the_sizes_that_it_says():
+  options = options_lib.parse(wavenet_large.get_config())
+  _, init = step.split_model(options, MOTION_DIM)
+  shapes = jax.eval_shape(init, jax.random.key(0))
+  assert shapes['wave']['taps'].shape == (30, 128, 128)
+  count = sum(leaf.size for leaf in jax.tree.leaves(shapes))
+  assert 5e6 < count < 2e7
+
+
+def test_large_config_shards_its_step_over_eight_devices():
+  """Parameters split over fsdp, a step that compiles, FLOPs that fall."""
+  config = wavenet_large.get_config().to_dict()
+  config['wave'] |= {'num_cycles': 1, 'layers_per_cycle': 3}
+  config['pose'] |= {'num_blocks': 1, 'stem_dilations': (1,)}
+  config['train'] |= {'batch_size': 8, 'audio_crop_s': 0.1}
+  config['dataset'] |= {'crop_s': 1.0}
+  flops = {}
+  for fsdp in (1, 8):
+    config['mesh'] |= {'fsdp': fsdp}
+    options = options_lib.parse(config)
+    mesh = sharding.make_mesh(1, fsdp)
+    graphdef, init = step.split_model(options, MOTION_DIM)
+    optimizer = make_optimizer(lambda _: 1e-3, weight_decay=0.0, clip_norm=1.0)
+    _, abstract = loop.abstract_state(options, init, optimizer, mesh)
+    kernel = abstract.params['wave']['taps']
+    assert kernel.sharding.shard_shape(kernel.shape)[-1] == 128 // fsdp
+    train_step = step.make_train_step(
+      options, graphdef, optimizer, is_joint=True
+    )
+    lowered = train_step.lower(
+      abstract, _abstract_batch(options, mesh), jax.random.key(0)
+    )
+    flops[fsdp] = lowered.compile().cost_analysis()['flops']
+  assert flops[8] < 0.2 * flops[1]
+
+
+def _abstract_batch(options, mesh):
+  clips, frames = options.train.batch_size, 50
+  shapes = {
+    'motion_BFM': ((clips, frames, MOTION_DIM), np.float32),
+    'audio_BT': ((clips, frames * options.samples_per_frame), np.float32),
+    'valid_BF': ((clips, frames), bool),
+    'has_audio_B': ((clips,), bool),
+    'style_B': ((clips,), np.int32),
+  }
+  names = ('beat', 'half_beat', 'beat_phase', 'onset', 'level')
+  shapes |= {f'{k}_BF': ((clips, frames), np.float32) for k in names}
+  place = sharding.batch_sharding(mesh)
+  return {
+    key: jax.ShapeDtypeStruct(shape, dtype, sharding=place)
+    for key, (shape, dtype) in shapes.items()
+  }
+
+
+def test_workdir_config_may_change_only_where_it_is_harmless(tmp_path):
+  options = make_options('')
+  workdir.open_workdir(tmp_path, options)
+  workdir.open_workdir(
+    tmp_path, make_options('', sample__temperature=0.5, mesh__data=2)
+  )
+  with pytest.raises(InputError, match='learning_rate'):
+    workdir.open_workdir(tmp_path, make_options('', train__learning_rate=1.0))
+  assert workdir.read_options(tmp_path).sample.temperature == 0.5
