@@ -266,15 +266,17 @@ def test_the_next_save_raises_what_the_last_one_met(checkpoints, monkeypatch):
   assert checkpoints.latest_step() is None
 
 
-def test_a_save_that_fails_at_once_leaves_the_older_step(
-  checkpoints, monkeypatch
-):
-  checkpoints.save(1, make_state(), {})
-  with monkeypatch.context() as patch:
-    patch.setattr(ocp.JsonCheckpointHandler, '_save_fn', fail)
-    with pytest.raises(OSError, match='no space left'):
-      checkpoints.save(2, make_state(), {})
-  assert checkpoints.latest_step() == 1
+def test_a_save_that_fails_at_once_leaves_the_older_step(tmp_path, monkeypatch):
+  with Checkpoints(tmp_path, max_to_keep=1) as checkpoints:
+    checkpoints.save(1, make_state(), {})
+    with monkeypatch.context() as patch:
+      patch.setattr(ocp.JsonCheckpointHandler, '_save_fn', fail)
+      with pytest.raises(OSError, match='no space left'):
+        checkpoints.save(2, make_state(), {})
+    assert checkpoints.latest_step() == 1
+    assert checkpoints.save(2, make_state(), {})
+    assert checkpoints.latest_step() == 2
+  assert [p.name for p in tmp_path.iterdir()] == ['2']
 
 
 def test_leaving_reports_a_failed_save(tmp_path, monkeypatch):

@@ -69,6 +69,6 @@ def test_integers_serve_as_floats_and_lists_as_tuples():
 def test_receptive_field_is_covered_by_whole_frames():
   parsed = options.parse(wavenet.get_config())
   samples = sum(parsed.wave.dilations) * (parsed.wave.kernel - 1)
-  frames = options.receptive_frames(parsed)
+  frames = parsed.receptive_frames
   assert (frames - 1) * parsed.samples_per_frame < samples
   assert samples <= frames * parsed.samples_per_frame

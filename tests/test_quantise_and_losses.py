@@ -52,6 +52,7 @@ def test_one_clip_can_be_learnt_by_heart(is_mixture):
     skip=32,
     num_outputs=30 if is_mixture else 256,
     samples_per_frame=hop,
+    is_mixture=is_mixture,
     rngs=nnx.Rngs(0),
   )
   graphdef = nnx.split(model)[0]

@@ -132,7 +132,7 @@ def test_window_keeps_sound_and_context_together(data_dir, start):
   )
   expected_past = np.maximum(start * hop + np.arange(count * hop) - 1, 0)
   np.testing.assert_array_equal(cut['past'][0], expected_past)
-  lead = options_lib.receptive_frames(options) if start else 0
+  lead = options.receptive_frames if start else 0
   np.testing.assert_array_equal(
     cut['mask'][0], np.arange(count * hop) >= lead * hop
   )

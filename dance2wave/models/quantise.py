@@ -37,6 +37,15 @@ def unbend(bent, levels=256):
   return jnp.sign(bent) * jnp.expm1(jnp.abs(bent) * jnp.log1p(mu)) / mu
 
 
+def mixture_bias(mixtures):
+  """Return a first bias (3 K,): means spread over the range, narrow scales.
+
+  Logistics that all start at zero take hundreds of steps to part.
+  """
+  means = jnp.linspace(-0.8, 0.8, mixtures)
+  return jnp.concatenate([jnp.zeros(mixtures), means, jnp.full(mixtures, -2.0)])
+
+
 def mixture_log_prob(outputs, bent, levels=256):
   """Log probability of one level under a discretised logistic mixture.
 

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from dance2wave.models.layers import Dense, shift_frames
+from dance2wave.models.quantise import mixture_bias
 
 _INIT = nnx.initializers.variance_scaling(1.0, 'fan_in', 'normal')
 
@@ -46,6 +47,7 @@ class WaveNet(nnx.Module):
     num_outputs,
     samples_per_frame,
     rngs,
+    is_mixture=False,
   ):
     layers = len(dilations)
     self.dilations, self.kernel = tuple(dilations), kernel
@@ -63,6 +65,8 @@ class WaveNet(nnx.Module):
     self.style = nnx.Param(jnp.zeros((num_styles + 1, layers * 2 * gate)))
     self.hidden = Dense(skip, skip, rngs=rngs)
     self.logits = Dense(skip, num_outputs, rngs=rngs)
+    if is_mixture:
+      self.logits.bias = nnx.Param(mixture_bias(num_outputs // 3))
 
   def condition(self, context_BFC, style_B):
     """Project context and style to what every layer's gate is given.

@@ -94,7 +94,7 @@ class Checkpoints:
     try:
       self._manager.wait_until_finished()
     except BaseException:
-      self._manager.reload()  # it counts the failed step as saved
+      self._manager.reload()  # it has forgotten what the failed step was to replace
       raise
 
   def latest_step(self) -> int | None:

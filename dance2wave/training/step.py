@@ -9,7 +9,7 @@ from flax import nnx
 
 from dance2wave.models.dance2wave import Dance2Wave
 from dance2wave.models.quantise import bend
-from dance2wave.options import Options, receptive_frames
+from dance2wave.options import Options
 from dance2wave.training.losses import (
   head_losses,
   masked_mean,
@@ -43,6 +43,7 @@ def make_model(options: Options, motion_dim: int, key) -> Dance2Wave:
     'skip': options.wave.skip,
     'num_outputs': options.wave.num_outputs,
     'samples_per_frame': options.samples_per_frame,
+    'is_mixture': options.wave.output == 'mixture',
   }
   return Dance2Wave(pose=pose, wave=wave, rngs=nnx.Rngs(key))
 
@@ -70,7 +71,7 @@ def cut_window(options: Options, context_BFC, batch, start_B):
 
   Returns a dict of context, audio, past and mask.
   """
-  hop, lead = options.samples_per_frame, receptive_frames(options)
+  hop, lead = options.samples_per_frame, options.receptive_frames
   frames = lead + round(options.train.audio_crop_s * options.pose_rate_hz)
   audio_BT = batch['audio_BT']
   delayed = jnp.pad(audio_BT, ((0, 0), (1, 0)))[:, :-1]
@@ -92,7 +93,7 @@ def cut_window(options: Options, context_BFC, batch, start_B):
 
 def _draw_start(options, key, batch):
   """Draw window starts; the crop's own start as often as a lead of frames."""
-  lead = receptive_frames(options)
+  lead = options.receptive_frames
   window = lead + round(options.train.audio_crop_s * options.pose_rate_hz)
   clips, frames = batch['valid_BF'].shape
   last = frames - window - 1
@@ -170,7 +171,7 @@ def _evaluate(options, graphdef, params, batch):
   motion = batch['motion_BFM'].astype(options.train.compute_dtype)
   context, heads = model.listen(motion, batch['valid_BF'])
   frames = batch['valid_BF'].shape[1]
-  window = receptive_frames(options)
+  window = options.receptive_frames
   window += round(options.train.audio_crop_s * options.pose_rate_hz)
   middle = (frames - window - 1) // 2
   start = jnp.full(motion.shape[:1], middle)

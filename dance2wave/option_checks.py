@@ -1,0 +1,131 @@
+"""What is checked of options beyond their types, once, at the door."""
+
+from dance2wave.errors import InputError
+
+
+def _require(is_right, key, value, expected):
+  if not is_right:
+    raise InputError(
+      f'{key}={value!r}; expected {expected}; set --config.{key}=...'
+    )
+
+
+def _check_rates(o):
+  _require(o.sample_rate_hz > 0, 'sample_rate_hz', o.sample_rate_hz, '> 0')
+  divides = o.pose_rate_hz > 0 and o.sample_rate_hz % o.pose_rate_hz == 0
+  _require(
+    divides,
+    'pose_rate_hz',
+    o.pose_rate_hz,
+    f'a divisor of sample_rate_hz={o.sample_rate_hz}, such as 25 or 50, so '
+    'that a pose frame owns a whole number of samples',
+  )
+  for key, length in (
+    ('dataset.crop_s', o.dataset.crop_s),
+    ('train.audio_crop_s', o.train.audio_crop_s),
+  ):
+    frames = length * o.pose_rate_hz
+    _require(
+      frames >= 1 and abs(frames - round(frames)) < 1e-6,
+      key,
+      length,
+      f'a whole number of pose frames of 1/{o.pose_rate_hz} s',
+    )
+
+
+def _check_crops(o):
+  context_s = o.receptive_frames / o.pose_rate_hz
+  longest = o.dataset.crop_s - context_s - 1 / o.pose_rate_hz
+  _require(
+    o.train.audio_crop_s <= longest + 1e-9,
+    'train.audio_crop_s',
+    o.train.audio_crop_s,
+    f'at most {longest:.3f}: dataset.crop_s less the receptive field and a '
+    'frame',
+  )
+
+
+def _check_sizes(o):
+  positive = {
+    'pose.width': o.pose.width,
+    'pose.num_heads': o.pose.num_heads,
+    'pose.kernel': o.pose.kernel,
+    'pose.window_s': o.pose.window_s,
+    'wave.num_cycles': o.wave.num_cycles,
+    'wave.layers_per_cycle': o.wave.layers_per_cycle,
+    'wave.residual': o.wave.residual,
+    'wave.gate': o.wave.gate,
+    'wave.skip': o.wave.skip,
+    'wave.mixtures': o.wave.mixtures,
+    'train.batch_size': o.train.batch_size,
+    'train.log_every': o.train.log_every,
+    'train.eval_every': o.train.eval_every,
+    'train.eval_batches': o.train.eval_batches,
+    'train.save_every': o.train.save_every,
+    'train.max_to_keep': o.train.max_to_keep,
+    'train.learning_rate': o.train.learning_rate,
+    'train.joint_learning_rate': o.train.joint_learning_rate,
+    'train.clip_norm': o.train.clip_norm,
+    'mesh.data': o.mesh.data,
+    'mesh.fsdp': o.mesh.fsdp,
+    'sample.num_clips': o.sample.num_clips,
+    'sample.temperature': o.sample.temperature,
+  }
+  for key, value in positive.items():
+    _require(value > 0, key, value, '> 0')
+  _require(
+    o.pose.width % (2 * o.pose.num_heads) == 0,
+    'pose.width',
+    o.pose.width,
+    f'a multiple of 2 x pose.num_heads={o.pose.num_heads}',
+  )
+  _require(o.wave.kernel >= 2, 'wave.kernel', o.wave.kernel, 'at least 2')
+  _require(
+    2 <= o.wave.levels <= 65536, 'wave.levels', o.wave.levels, '2..65536'
+  )
+  ahead = o.pose.look_ahead_s
+  _require(
+    ahead is None or ahead >= 0, 'pose.look_ahead_s', ahead, '>= 0 or None'
+  )
+
+
+def _check_choices(o):
+  choices = {
+    'wave.output': (o.wave.output, ('softmax', 'mixture')),
+    'train.compute_dtype': (o.train.compute_dtype, ('float32', 'bfloat16')),
+  }
+  for key, (value, allowed) in choices.items():
+    _require(value in allowed, key, value, ' or '.join(allowed))
+  devices = o.mesh.data * o.mesh.fsdp
+  _require(
+    o.train.batch_size % devices == 0,
+    'train.batch_size',
+    o.train.batch_size,
+    f'a multiple of mesh.data x mesh.fsdp = {devices}',
+  )
+
+
+def _check_shares(o):
+  shares = {
+    'train.context_dropout': o.train.context_dropout,
+    'train.style_dropout': o.train.style_dropout,
+    'train.ema_decay': o.train.ema_decay,
+    'pose.dropout': o.pose.dropout,
+  }
+  for key, value in shares.items():
+    _require(0 <= value < 1, key, value, 'at least 0 and below 1')
+  _require(0 < o.sample.top_p <= 1, 'sample.top_p', o.sample.top_p, 'in (0, 1]')
+  steps = (o.train.pose_steps, o.train.joint_steps)
+  _require(
+    min(steps) >= 0 and sum(steps) > 0, 'train.joint_steps', steps, '>= 0'
+  )
+  _require(bool(o.styles), 'styles', o.styles, 'at least one style')
+
+
+CHECKS = (
+  _check_rates,
+  _check_sizes,
+  _check_crops,
+  _check_choices,
+  _check_shares,
+)
