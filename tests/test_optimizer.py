@@ -8,6 +8,7 @@ from dance2wave.errors import InputError
 from dance2wave.training.optimizer import (
   DECAY_RULES,
   decay_mask,
+  join_schedules,
   make_optimizer,
   make_schedule,
 )
@@ -29,6 +30,17 @@ def test_a_run_without_warm_up_starts_at_the_peak():
   schedule = make_schedule(learning_rate=0.5, warmup_steps=0, num_steps=1)
   assert float(schedule(0)) == 0.5
   assert np.isfinite(float(jax.jit(schedule)(jnp.int32(-7))))
+
+
+@pytest.mark.parametrize('boundary', [0, 3])
+def test_the_second_stage_warms_up_anew(boundary):
+  first = make_schedule(learning_rate=1.0, warmup_steps=1, num_steps=3)
+  second = make_schedule(learning_rate=8.0, warmup_steps=3, num_steps=9)
+  joined = jax.jit(join_schedules(first, second, boundary))
+  rates = [float(joined(count)) for count in range(boundary + 4)]
+  assert rates[boundary:] == [2.0, 4.0, 6.0, 8.0]
+  alone = [float(first(count)) for count in range(boundary)]
+  np.testing.assert_allclose(rates[:boundary], alone, rtol=1e-6)
 
 
 @pytest.mark.parametrize(('warmup', 'steps'), [(10, 10), (11, 10), (-1, 10)])

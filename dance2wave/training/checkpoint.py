@@ -7,6 +7,7 @@
 A step is there whole or not at all, also after a SIGKILL.
 """
 
+import json
 import logging
 import os
 import pathlib
@@ -33,12 +34,16 @@ class Checkpoints:
 
   Args:
     directory: of this run's checkpoints.
-    max_to_keep: newest steps that are kept.
+    max_to_keep: newest steps that are kept; None keeps all.
     keep_period: steps divisible by it are kept as well, for ever.
   """
 
   def __init__(
-    self, directory, *, max_to_keep: int, keep_period: int | None = None
+    self,
+    directory,
+    *,
+    max_to_keep: int | None,
+    keep_period: int | None = None,
   ):
     logging.getLogger('absl').addFilter(_is_worth_saying)
     self.directory = pathlib.Path(directory).absolute()
@@ -68,7 +73,8 @@ class Checkpoints:
 
     Raises:
       InputError: a later step is there, which would be restored instead.
-      Exception: the previous save failed.
+      TypeError: JSON cannot hold the config.
+      Exception: whatever made the previous save fail.
     """
     latest = self.latest_step()
     if latest is not None and latest > step:
@@ -76,6 +82,7 @@ class Checkpoints:
         f'cannot save step {step} in {self.directory}: it holds the later '
         f'step {latest}; remove the later steps or use another --workdir'
       )
+    json.dumps(config)  # here a TypeError is harmless, in the writer it is not
     self.directory.mkdir(parents=True, exist_ok=True)
     rest = {
       'step': state.step,
@@ -94,7 +101,8 @@ class Checkpoints:
     try:
       self._manager.wait_until_finished()
     except BaseException:
-      self._manager.reload()  # it has forgotten what the failed step was to replace
+      # It has forgotten the steps that the failed one was to replace.
+      self._manager.reload()
       raise
 
   def latest_step(self) -> int | None:
