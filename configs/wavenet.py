@@ -47,9 +47,9 @@ def get_config(dataset='synthetic_dance'):
   config.wave.mixtures = 10
 
   config.train = ConfigDict()
-  config.train.pose_steps = 1200
-  config.train.joint_steps = 500
-  config.train.batch_size = 16
+  config.train.pose_steps = 500
+  config.train.joint_steps = 300
+  config.train.batch_size = 8
   config.train.audio_crop_s = 0.5
   config.train.learning_rate = 2e-3
   config.train.joint_learning_rate = 3e-3
@@ -61,16 +61,16 @@ def get_config(dataset='synthetic_dance'):
   config.train.style_dropout = 1.0 / 4
   config.train.heads_weight = 1.0
   config.train.compute_dtype = 'float32'
-  config.train.log_every = 20
-  config.train.eval_every = 250
-  config.train.eval_batches = 4
-  config.train.save_every = 500
+  config.train.log_every = 10
+  config.train.eval_every = 100
+  config.train.eval_batches = 8
+  config.train.save_every = 100
   config.train.max_to_keep = 2
 
   config.mesh = ConfigDict({'data': 1, 'fsdp': 1})
 
   config.sample = ConfigDict()
-  config.sample.num_clips = 128
+  config.sample.num_clips = 64
   config.sample.num_videos = 6
   config.sample.temperature = 0.9
   config.sample.top_p = 1.0

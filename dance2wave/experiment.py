@@ -20,7 +20,6 @@ from dance2wave.sampling import offline
 from dance2wave.training import loop, workdir
 from dance2wave.training.writer import MetricWriter
 
-_SPLIT = 'test'
 _VERSIONS = ('jax', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
 
 
@@ -36,10 +35,11 @@ def prepare_dataset(options: Options) -> None:
   builder = tfds.builder(
     name, data_dir=options.dataset.data_dir or None, **kwargs
   )
-  if builder.is_prepared():
-    return
-  print(f'Building {name} in {builder.data_dir}', flush=True)
   manual_dir = options.dataset.manual_dir or None
+  if builder.is_prepared() and manual_dir is None:
+    return
+  if not builder.is_prepared():
+    print(f'Building {name} in {builder.data_dir}', flush=True)
   builder.download_and_prepare(
     download_config=tfds.download.DownloadConfig(manual_dir=manual_dir)
   )
@@ -47,12 +47,7 @@ def prepare_dataset(options: Options) -> None:
 
 def read_test_clips(options: Options) -> list[pipeline.EvalClip]:
   """Return the clips that are sampled and scored, whole."""
-  source = pipeline.open_source(
-    options.dataset.name,
-    config=options.dataset.config or None,
-    data_dir=options.dataset.data_dir or None,
-    split=_SPLIT,
-  )
+  source = loop.open_split(options, 'test')
   clips = pipeline.eval_clips(
     source,
     sample_rate_hz=options.sample_rate_hz,

@@ -35,24 +35,8 @@ def _build_command(dataset: str, config: str | None, data_dir: str | None):
   return ' '.join(['python -m dance2wave.datasets.build', dataset, *options])
 
 
-def open_source(
-  dataset: str,
-  *,
-  config: str | None = None,
-  data_dir: str | None = None,
-  split: str = 'train',
-) -> Source:
-  """Open one split of a built dataset for random access.
-
-  Args:
-    dataset: one of `datasets.dataset_names()`.
-    config: of the dataset; None for its default.
-    data_dir: where it was built; None for TFDS's default.
-    split: such as 'train' or 'train[:100]'.
-
-  Raises:
-    InputError: unknown dataset, config or split, or it has not been built.
-  """
+def _open_builder(dataset: str, config: str | None, data_dir: str | None):
+  """Return the builder of a built dataset."""
   if dataset not in datasets.dataset_names():
     raise InputError(
       f'dataset is {dataset!r}; expected one of '
@@ -72,6 +56,36 @@ def open_source(
       f'dataset {dataset} is not in {builder.data_dir}; expected a built '
       f'dataset; build it with: {_build_command(dataset, config, data_dir)}'
     )
+  return builder
+
+
+def split_names(
+  dataset: str, *, config: str | None = None, data_dir: str | None = None
+) -> tuple[str, ...]:
+  """Return the splits of a built dataset that hold clips."""
+  splits = _open_builder(dataset, config, data_dir).info.splits
+  return tuple(name for name in splits if splits[name].num_examples)
+
+
+def open_source(
+  dataset: str,
+  *,
+  config: str | None = None,
+  data_dir: str | None = None,
+  split: str = 'train',
+) -> Source:
+  """Open one split of a built dataset for random access.
+
+  Args:
+    dataset: one of `datasets.dataset_names()`.
+    config: of the dataset; None for its default.
+    data_dir: where it was built; None for TFDS's default.
+    split: such as 'train' or 'train[:100]'.
+
+  Raises:
+    InputError: unknown dataset, config or split, or it has not been built.
+  """
+  builder = _open_builder(dataset, config, data_dir)
   try:
     return builder.as_data_source(split)
   except ValueError as error:

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import tqdm
+from absl import logging
 
 from dance2wave import options as options_lib
 from dance2wave import pipeline
@@ -44,14 +45,28 @@ class Trained:
   seconds: float
 
 
+def open_split(options: Options, split: str) -> pipeline.Source:
+  """Open a split; where it is empty, one that is nearer to training.
+
+  A folder of a few videos may leave nothing for validation or test. Figures
+  on what was trained on are better than none as long as it is said.
+  """
+  place = {
+    'config': options.dataset.config or None,
+    'data_dir': options.dataset.data_dir or None,
+  }
+  order = ('test', 'validation', 'train')
+  there = pipeline.split_names(options.dataset.name, **place)
+  nearer = [name for name in order[order.index(split) :] if name in there]
+  chosen = nearer[0] if nearer else split
+  if chosen != split:
+    logging.warning('There are no %s clips: %s is used instead', split, chosen)
+  return pipeline.open_source(options.dataset.name, split=chosen, **place)
+
+
 def make_pipeline(options: Options, split: str) -> pipeline.Pipeline:
   """Return the batches of one split; only training crops are augmented."""
-  source = pipeline.open_source(
-    options.dataset.name,
-    config=options.dataset.config or None,
-    data_dir=options.dataset.data_dir or None,
-    split=split,
-  )
+  source = open_split(options, split)
   augmented = options.dataset.is_augmented and split == 'train'
   return pipeline.Pipeline(
     source,

@@ -7,9 +7,12 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
+from dance2wave.errors import InputError
 from dance2wave.models.dance2wave import Dance2Wave
 from dance2wave.models.quantise import bend
 from dance2wave.options import Options
+from dance2wave.pose.clean import CLEAN_DELAY_S
+from dance2wave.pose.features import FEATURE_LOOK_AHEAD_FRAMES
 from dance2wave.training.losses import (
   head_losses,
   masked_mean,
@@ -17,6 +20,29 @@ from dance2wave.training.losses import (
   wave_nll,
 )
 from dance2wave.training.state import TrainState
+
+
+def transformer_look_ahead_s(options: Options) -> float | None:
+  """Return what cleaning and features leave of `pose.look_ahead_s`.
+
+  The cleaner waits, the derivatives reach ahead, and the WaveNet needs one
+  more frame to interpolate its context towards.
+
+  Raises:
+    InputError: they leave less than nothing.
+  """
+  if options.pose.look_ahead_s is None:
+    return None
+  frames = FEATURE_LOOK_AHEAD_FRAMES + 1
+  spent_s = CLEAN_DELAY_S + frames / options.pose_rate_hz
+  left_s = options.pose.look_ahead_s - spent_s
+  if left_s < 0:
+    raise InputError(
+      f'pose.look_ahead_s={options.pose.look_ahead_s}; expected at least '
+      f'{spent_s:g}, which cleaning and motion features need, or None for all '
+      'of a clip; set --config.pose.look_ahead_s'
+    )
+  return left_s
 
 
 def make_model(options: Options, motion_dim: int, key) -> Dance2Wave:
@@ -30,7 +56,7 @@ def make_model(options: Options, motion_dim: int, key) -> Dance2Wave:
     'top_dilations': options.pose.top_dilations,
     'kernel': options.pose.kernel,
     'window_s': options.pose.window_s,
-    'look_ahead_s': options.pose.look_ahead_s,
+    'look_ahead_s': transformer_look_ahead_s(options),
     'pose_rate_hz': options.pose_rate_hz,
     'dropout': options.pose.dropout,
   }

@@ -23,12 +23,12 @@ _TEMPO_CELLS = {
   'train': (0, 1, 2, 3, 5, 6, 7, 8),
   'validation': (4,),
   'test': (9,),
-}  # noqa: E501
+}
 _KEYS = {
   'train': (0, 2, 3, 5, 7, 8, 9, 10),
   'validation': (1, 6),
   'test': (4, 11),
-}  # noqa: E501
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,7 +122,7 @@ def _draw_size(rng: np.random.Generator, num_beats: int) -> np.ndarray:
 def draw_plan(
   index: int, split: str, *, seed: int = 0, is_ambiguous: bool = False
 ) -> Plan:
-  """Draw the plan of clip `index` of `split`: a pure function of its arguments."""
+  """Draw the plan of clip `index` of `split`, always the same one."""
   key = (seed, SPLITS.index(split), index, int(is_ambiguous))
   rng = np.random.default_rng(key)
   tempo_bpm = _draw_tempo_bpm(rng, split)
