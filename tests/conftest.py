@@ -4,6 +4,7 @@ import pathlib
 
 import jax
 import pytest
+from command_line import run
 
 jax.config.update('jax_num_cpu_devices', 8)
 jax.config.update('jax_numpy_rank_promotion', 'raise')
@@ -17,3 +18,17 @@ def shared_data() -> pathlib.Path:
   if not SHARED_DATA.is_dir():
     pytest.skip(f'real media not found: {SHARED_DATA} does not exist')
   return SHARED_DATA
+
+
+@pytest.fixture(scope='session')
+def trained(tmp_path_factory):
+  """A finished run of the debug config: (workdir, what it printed)."""
+  folder = tmp_path_factory.mktemp('main')
+  result = run(
+    'dance2wave.main',
+    '--config=configs/debug.py',
+    f'--config.dataset.data_dir={folder / "tfds"}',
+    f'--workdir={folder / "run"}',
+  )
+  assert result.returncode == 0, result.stderr
+  return folder / 'run', result.stdout

@@ -32,17 +32,23 @@ def write_dance_video(
 ) -> None:
   """Write a stick figure that dances to the waveform, lit on its beats.
 
+  The video lasts as long as the waveform.
+
   Args:
     path: of the mp4.
     pose_FJD: (F, 14, 3) core14.
-    pose_rate_hz: its rate; drawn at the largest divisor up to 25 Hz.
+    pose_rate_hz: its rate.
     waveform: the sound.
     beats_s: when the background lights up.
   """
-  skip = -(-pose_rate_hz // _VIDEO_RATE_HZ)
-  pose_FJD = pose_FJD[::skip]
-  time_s = np.arange(len(pose_FJD)) * skip / pose_rate_hz
-  frames = draw_dance(pose_FJD, CORE14_EDGES, beat_F=_flashes(time_s, beats_s))
+  num_pictures = max(2, round(waveform.duration_s * _VIDEO_RATE_HZ))
+  time_s = np.arange(num_pictures) * waveform.duration_s / num_pictures
+  index = np.round(time_s * pose_rate_hz).astype(int)
+  frames = draw_dance(
+    pose_FJD[np.minimum(index, len(pose_FJD) - 1)],
+    CORE14_EDGES,
+    beat_F=_flashes(time_s, beats_s),
+  )
   write_video(path, frames, time_s, waveform)
 
 

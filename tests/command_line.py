@@ -1,0 +1,29 @@
+"""Entry points, run as a user runs them."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+
+def run(module, *arguments, check=False):
+  environment = os.environ | {'JAX_PLATFORMS': 'cpu'}
+  return subprocess.run(
+    [sys.executable, '-m', module, *map(str, arguments)],
+    cwd=ROOT,
+    env=environment,
+    capture_output=True,
+    text=True,
+    check=check,
+  )
+
+
+def assert_one_line(result, *words):
+  lines = result.stderr.strip().splitlines()
+  assert result.returncode not in (0, None)
+  assert len(lines) == 1, result.stderr
+  assert 'Traceback' not in result.stderr
+  for word in words:
+    assert word in lines[0], lines[0]
