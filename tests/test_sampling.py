@@ -62,6 +62,13 @@ def test_same_seed_same_samples_and_another_seed_others():
   assert (first != other).any()
 
 
+def test_a_clip_sounds_the_same_in_any_company():
+  make = generator()
+  alone = make.generate(dances(0.5))[0]
+  together = make.generate(dances(0.5, 1.7, 0.9, 2.2, 1.1))[0]
+  np.testing.assert_array_equal(alone, together)
+
+
 def test_the_state_goes_on_where_it_stopped():
   options, graphdef, params = small_model()
   engine = XlaEngine(graphdef, params, Draw())
@@ -69,19 +76,9 @@ def test_the_state_goes_on_where_it_stopped():
   context = jax.random.normal(jax.random.key(1), (2, 9, width))
   style = jnp.array([0, -1])
   uniform = jax.random.uniform(jax.random.key(2), (8, 320, 2, 2))
-  whole, _ = engine._run(
-    params, context, style, uniform_FSB2=uniform, state=engine.start(2)
-  )
-  first, state = engine._run(
-    params,
-    context[:, :4],
-    style,
-    uniform_FSB2=uniform[:3],
-    state=engine.start(2),
-  )
-  second, _ = engine._run(
-    params, context[:, 3:], style, uniform_FSB2=uniform[3:], state=state
-  )
+  whole, _ = engine.run(context, style, uniform, engine.start(2))
+  first, state = engine.run(context[:, :4], style, uniform[:3], engine.start(2))
+  second, _ = engine.run(context[:, 3:], style, uniform[3:], state)
   np.testing.assert_array_equal(whole, jnp.concatenate([first, second], axis=1))
 
 
@@ -96,7 +93,9 @@ def test_drawn_samples_score_as_the_model_says():
   model = nnx.merge(graphdef, params)
   context = jax.random.normal(jax.random.key(1), (4, 6, options.pose.width + 6))
   style = jnp.full(4, -1)
-  audio, _ = engine.run(context, style, jax.random.key(5), engine.start(4))
+  keys = jax.random.split(jax.random.key(5), 4)
+  uniform = engine.draw_uniform(keys, 0, 5)
+  audio, _ = engine.run(context, style, uniform, engine.start(4))
   bent = quantise.bend(audio)
   past = jnp.pad(bent, ((0, 0), (1, 0)))[:, :-1]
   logits = model.wave(past, model.wave.condition(context, style))

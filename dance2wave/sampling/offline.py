@@ -1,6 +1,9 @@
 """Whole clips at once: motion in, waveforms out."""
 
 import dataclasses
+import os
+import threading
+from concurrent import futures
 
 import jax
 import jax.numpy as jnp
@@ -98,22 +101,58 @@ class Generator:
 
     Args:
       dances: list of `Dance`.
-      seed: of the draws; a clip's sound depends on its place in the list.
+      seed: of the draws; a clip's sound depends on it and on the clip's
+        place in the list, not on the other clips.
       progress: called with the share that is done after every piece.
     """
     context, _ = self.listen(dances)
     style = jnp.array([dance.style for dance in dances], jnp.int32)
-    state = self._engine.start(len(dances))
-    key, pieces = jax.random.key(seed), []
-    count = (context.shape[1] - 1) // _PIECE_FRAMES
-    for piece in range(count):
-      first = piece * _PIECE_FRAMES
-      part = context[:, first : first + _PIECE_FRAMES + 1]
-      samples, state = self._engine.run(
-        part, style, jax.random.fold_in(key, piece), state
-      )
-      pieces.append(np.asarray(samples))
-      if progress is not None:
-        progress((piece + 1) / count)
-    audio_BT = np.concatenate(pieces, axis=1)
+    root, rows = jax.random.key(seed), jnp.arange(len(dances))
+    keys = jax.vmap(lambda row: jax.random.fold_in(root, row))(rows)
+    shares = _Shares(context.shape[1] - 1, len(dances), progress)
+    groups = _groups(len(dances))
+
+    def one_group(group):
+      return self._draw_group(context[group], style[group], keys[group], shares)
+
+    with futures.ThreadPoolExecutor(len(groups)) as threads:
+      audio_BT = np.concatenate(list(threads.map(one_group, groups)))
     return [audio_BT[i, : d.num_samples] for i, d in enumerate(dances)]
+
+  def _draw_group(self, context, style, keys, shares):
+    """Draw a group of clips piece by piece: (B, T)."""
+    state, pieces = self._engine.start(len(style)), []
+    for first in range(0, context.shape[1] - 1, _PIECE_FRAMES):
+      part = context[:, first : first + _PIECE_FRAMES + 1]
+      uniform = self._engine.draw_uniform(keys, first, _PIECE_FRAMES)
+      samples, state = self._engine.run(part, style, uniform, state)
+      pieces.append(np.asarray(samples))
+      shares.add(_PIECE_FRAMES * len(style))
+    return np.concatenate(pieces, axis=1)
+
+
+def _groups(num_clips):
+  """Split clips over processor cores: a step is too small to share.
+
+  Accelerators take all clips at once.
+  """
+  cores = os.cpu_count() if jax.default_backend() == 'cpu' else 1
+  count = max(1, min(cores, num_clips))
+  size = -(-num_clips // count)
+  return [slice(i, i + size) for i in range(0, num_clips, size)]
+
+
+class _Shares:
+  """Count finished frames of all groups and tell the share that is done."""
+
+  def __init__(self, frames, clips, progress):
+    self._total, self._done = frames * clips, 0
+    self._progress, self._lock = progress, threading.Lock()
+
+  def add(self, count):
+    """Note that `count` frames of clips are done."""
+    if self._progress is None:
+      return
+    with self._lock:
+      self._done += count
+      self._progress(self._done / self._total)

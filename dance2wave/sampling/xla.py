@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import threading
 
 import jax
 import jax.numpy as jnp
@@ -91,29 +92,48 @@ class XlaEngine:
   """
 
   def __init__(self, graphdef, params, draw):
-    self.params, self._draw = params, draw
-    self._graphdef = graphdef
+    self.params, self._draw, self._graphdef = params, draw, graphdef
+    self._hop = nnx.merge(graphdef, params).wave.samples_per_frame
     self._run = jax.jit(
       functools.partial(_run, graphdef, draw=draw), donate_argnames='state'
     )
+    self._compiled, self._lock = {}, threading.Lock()
 
   def start(self, batch):
     """Return the state before the first sample of `batch` clips."""
     return _start(self._graphdef, self.params, batch, self._draw)
 
-  def run(self, context_BFC, style_B, key, state):
+  def run(self, context_BFC, style_B, uniform_FSB2, state):
     """Return samples (B, (F - 1) x hop) in [-1, 1], and the state to go on.
 
     Args:
       context_BFC: frames f .. f + n; the last one only closes the
         interpolation and comes again as the first of the next call.
       style_B: (B,) style index, -1 where it is not said.
-      key: random key of this call.
+      uniform_FSB2: from `draw_uniform` for frames f .. f + n - 1.
       state: from `start` or from an earlier call; used up.
     """
-    batch, frames = context_BFC.shape[0], context_BFC.shape[1] - 1
-    hop = nnx.merge(self._graphdef, self.params).wave.samples_per_frame
-    uniform = jax.random.uniform(key, (frames, hop, batch, 2))
-    return self._run(
-      self.params, context_BFC, style_B, uniform_FSB2=uniform, state=state
-    )
+    arguments = (self.params, context_BFC, style_B, uniform_FSB2, state)
+    shape = (context_BFC.shape, context_BFC.dtype)
+    with self._lock:
+      if shape not in self._compiled:
+        self._compiled[shape] = self._run.lower(*arguments).compile()
+    return self._compiled[shape](*arguments)
+
+  def draw_uniform(self, keys_B, first_frame, num_frames):
+    """Draw what decides samples: (F, S, B, 2) for each clip's own key.
+
+    A clip's draws depend on its key and the frame alone, so that neither
+    its neighbours in the batch nor the pieces that it is drawn in matter.
+    """
+    return _draw_uniform(keys_B, first_frame, num_frames, self._hop)
+
+
+@functools.partial(jax.jit, static_argnums=(2, 3))
+def _draw_uniform(keys_B, first_frame, num_frames, hop):
+  def one_clip(key):
+    frames = first_frame + jnp.arange(num_frames)
+    keys = jax.vmap(lambda frame: jax.random.fold_in(key, frame))(frames)
+    return jax.vmap(lambda k: jax.random.uniform(k, (hop, 2)))(keys)
+
+  return jax.vmap(one_clip, out_axes=2)(keys_B)
