@@ -36,11 +36,11 @@ def get_config(dataset='synthetic_dance'):
   config.pose.dropout = 0.0
 
   config.wave = ConfigDict()
-  config.wave.num_cycles = 2
-  config.wave.layers_per_cycle = 8
+  config.wave.num_cycles = 1
+  config.wave.layers_per_cycle = 10
   config.wave.kernel = 2
-  config.wave.residual = 32
-  config.wave.gate = 32
+  config.wave.residual = 48
+  config.wave.gate = 48
   config.wave.skip = 64
   config.wave.output = 'softmax'
   config.wave.levels = 256

@@ -23,10 +23,21 @@ _WORKDIR = flags.DEFINE_string(
 )
 
 
-def _config_name() -> str:
-  """Return the stem of the config file that was named on the command line."""
-  name = flags.FLAGS['config'].config_filename or 'run'
-  return pathlib.Path(name.partition(':')[0]).stem
+def _config_file() -> pathlib.Path:
+  """Return the config file that was named on the command line."""
+  flag = flags.FLAGS['config']
+  if not flag.present:
+    raise InputError(
+      '--config is missing; expected a config file; give '
+      '--config=configs/wavenet.py'
+    )
+  path = pathlib.Path(flag.config_filename.partition(':')[0])
+  if not path.is_file():
+    raise InputError(
+      f'--config={path} does not exist; expected a config file, such as '
+      'configs/wavenet.py; correct the path'
+    )
+  return path
 
 
 def main(argv: list[str]) -> None:
@@ -37,15 +48,11 @@ def main(argv: list[str]) -> None:
         f'unexpected argument {argv[1]!r}; expected flags only; write '
         '--config=... --workdir=...'
       )
-    if _CONFIG.value is None:
-      raise InputError(
-        '--config is missing; expected a config file; give '
-        '--config=configs/wavenet.py'
-      )
+    name = _config_file().stem
     from dance2wave import experiment, options
 
     checked = options.parse(_CONFIG.value)
-    workdir = pathlib.Path(_WORKDIR.value or f'runs/{_config_name()}')
+    workdir = pathlib.Path(_WORKDIR.value or f'runs/{name}')
     experiment.run(checked, workdir.absolute())
 
 
