@@ -1,11 +1,19 @@
 """Eight virtual CPU devices and the folder of real media for all tests."""
 
+import os
 import pathlib
+import tempfile
+
+# Tests compile many programs and run each for a moment.
+os.environ.setdefault('XLA_FLAGS', '--xla_backend_optimization_level=0')
 
 import jax
 import pytest
 from command_line import run
 
+_CACHE = tempfile.TemporaryDirectory(prefix='dance2wave-tests-')
+jax.config.update('jax_compilation_cache_dir', _CACHE.name)
+jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.2)
 jax.config.update('jax_num_cpu_devices', 8)
 jax.config.update('jax_numpy_rank_promotion', 'raise')
 
