@@ -6,40 +6,45 @@ import pathlib
 import platform
 import time
 
+import jax
 import numpy as np
 import tensorflow_datasets as tfds
 import tqdm
 from absl import logging
 
-from dance2wave import datasets, pipeline
-from dance2wave.errors import InputError
+from dance2wave import pipeline
+from dance2wave.datasets import opening
 from dance2wave.media.clip import Waveform
 from dance2wave.metrics import score, showcase
 from dance2wave.options import Options
 from dance2wave.sampling import offline
-from dance2wave.training import loop, workdir
+from dance2wave.training import loop, step, workdir
 from dance2wave.training.writer import MetricWriter
 
 _VERSIONS = ('jax', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
 
 
+def make_builder(options: Options) -> tfds.core.DatasetBuilder:
+  """Return the dataset's builder.
+
+  Raises:
+    InputError: unknown dataset or config.
+  """
+  return opening.make_builder(
+    options.dataset.name,
+    options.dataset.config or None,
+    options.dataset.data_dir or None,
+  )
+
+
 def prepare_dataset(options: Options) -> None:
   """Build the dataset unless it is there."""
-  name, config = options.dataset.name, options.dataset.config or None
-  if name not in datasets.dataset_names():
-    raise InputError(
-      f'dataset.name={name!r}; expected one of '
-      f'{", ".join(datasets.dataset_names())}; set --config.dataset.name'
-    )
-  kwargs = {'config': config} if config else {}
-  builder = tfds.builder(
-    name, data_dir=options.dataset.data_dir or None, **kwargs
-  )
+  builder = make_builder(options)
   manual_dir = options.dataset.manual_dir or None
   if builder.is_prepared() and manual_dir is None:
     return
   if not builder.is_prepared():
-    print(f'Building {name} in {builder.data_dir}', flush=True)
+    print(f'Building {builder.name} in {builder.data_dir}', flush=True)
   builder.download_and_prepare(
     download_config=tfds.download.DownloadConfig(manual_dir=manual_dir)
   )
@@ -79,7 +84,8 @@ def write_samples(options, folder, clips, generated, heard) -> None:
     rows = list(zip(clips, generated, heard))[: options.sample.num_videos]
     for clip, audio_T, beats_s in tqdm.tqdm(rows, desc='videos'):
       waveform = Waveform(audio_T, options.sample_rate_hz)
-      pose_FJD, name = clip.clip.pose_FJD, clip.clip.clip_id
+      pose_FJD = clip.clip.pose_FJD
+      name = clip.clip.clip_id.replace('/', '_')
       rate = options.pose_rate_hz
       showcase.write_dance_video(
         samples / f'{name}.mp4', pose_FJD, rate, waveform, clip.clip.beats_s
@@ -107,6 +113,8 @@ def run(options: Options, folder: pathlib.Path) -> dict:
     The figures that are also in `result.json`.
   """
   began = time.monotonic()
+  make_builder(options)  # An unknown one is refused before all else.
+  step.transformer_look_ahead_s(options)
   workdir.open_workdir(folder, options)
   result_path = folder / 'result.json'
   if result_path.exists():
@@ -120,7 +128,11 @@ def run(options: Options, folder: pathlib.Path) -> dict:
   trained = loop.train(options, folder)
   figures = {k: trained.figures[k] for k in ('nll', 'nll_shuffled_pose')}
   clips = read_test_clips(options)
-  generated = sample_clips(options, trained.graphdef, trained.params, clips)
+  # Clips are spread over threads, which share one copy of the weights.
+  params = jax.device_put(
+    jax.device_get(trained.params), jax.local_devices()[0]
+  )
+  generated = sample_clips(options, trained.graphdef, params, clips)
   beat_figures, heard = score.score_beats(
     generated,
     [clip.audio_T for clip in clips],

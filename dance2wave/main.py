@@ -13,7 +13,7 @@ import pathlib
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from dance2wave.errors import InputError, one_line_errors
+from dance2wave.errors import InputError, one_line_errors, parse_flags
 
 _CONFIG = config_flags.DEFINE_config_file(
   'config', None, 'Config file, such as configs/wavenet.py.', lock_config=True
@@ -61,14 +61,7 @@ def run() -> None:
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
   logging.set_verbosity(logging.WARNING)
   with one_line_errors():
-    app.run(main, flags_parser=_parse_flags)
-
-
-def _parse_flags(argv: list[str]) -> list[str]:
-  try:
-    return flags.FLAGS(argv)
-  except (flags.Error, AttributeError, KeyError, TypeError, OSError) as error:
-    raise InputError(f'{error}; correct the flag, or see --help') from error
+    app.run(main, flags_parser=parse_flags)
 
 
 if __name__ == '__main__':

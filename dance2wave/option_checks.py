@@ -70,9 +70,24 @@ def _check_sizes(o):
     'mesh.fsdp': o.mesh.fsdp,
     'sample.num_clips': o.sample.num_clips,
     'sample.temperature': o.sample.temperature,
+    'sample.guidance': o.sample.guidance,
   }
   for key, value in positive.items():
     _require(value > 0, key, value, '> 0')
+  not_negative = {
+    'seed': o.seed,
+    'sample.seed': o.sample.seed,
+    'sample.num_videos': o.sample.num_videos,
+    'train.warmup_steps': o.train.warmup_steps,
+    'train.weight_decay': o.train.weight_decay,
+    'train.heads_weight': o.train.heads_weight,
+    'pose.num_blocks': o.pose.num_blocks,
+  }
+  for key, value in not_negative.items():
+    _require(value >= 0, key, value, '>= 0')
+  for key in ('stem_dilations', 'top_dilations'):
+    value = getattr(o.pose, key)
+    _require(all(d > 0 for d in value), f'pose.{key}', value, 'all > 0')
   _require(
     o.pose.width % (2 * o.pose.num_heads) == 0,
     'pose.width',

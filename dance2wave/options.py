@@ -188,6 +188,12 @@ class Options:
     return self.sample_rate_hz // self.pose_rate_hz
 
   @property
+  def window_frames(self) -> int:
+    """Pose frames of a joint step's sound: what is scored and its past."""
+    scored = round(self.train.audio_crop_s * self.pose_rate_hz)
+    return self.receptive_frames + scored
+
+  @property
   def receptive_frames(self) -> int:
     """Pose frames that cover the WaveNet's receptive field."""
     samples = (self.wave.kernel - 1) * sum(self.wave.dilations)

@@ -11,88 +11,19 @@ step with the same batches, and any number of processes shares the same ones.
 import collections
 import dataclasses
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent import futures
-from typing import Any
 
 import numpy as np
-import tensorflow_datasets as tfds
 
-from dance2wave import datasets
 from dance2wave.datasets import augment, clips, targets
+from dance2wave.datasets.opening import Source
 from dance2wave.errors import InputError
 from dance2wave.pose.features import motion_features
 
 Batch = dict[str, np.ndarray]
-Source = Sequence[Mapping[str, Any]]
 
 _MAX_BEATS_PER_S = 8
-
-
-def _build_command(dataset: str, config: str | None, data_dir: str | None):
-  options = [f'--config={config}'] if config else []
-  options += [f'--data_dir={data_dir}'] if data_dir else []
-  return ' '.join(['python -m dance2wave.datasets.build', dataset, *options])
-
-
-def _open_builder(dataset: str, config: str | None, data_dir: str | None):
-  """Return the builder of a built dataset."""
-  if dataset not in datasets.dataset_names():
-    raise InputError(
-      f'dataset is {dataset!r}; expected one of '
-      f'{", ".join(datasets.dataset_names())}; correct the name'
-    )
-  kwargs = {'config': config} if config else {}
-  try:
-    builder = tfds.builder(dataset, data_dir=data_dir, **kwargs)
-  except (ValueError, tfds.core.DatasetNotFoundError) as error:
-    known = ', '.join(tfds.builder_cls(dataset).builder_configs) or 'none'
-    raise InputError(
-      f'dataset {dataset} has no config {config!r}; expected one of: {known}; '
-      'correct the config'
-    ) from error
-  if not builder.is_prepared():
-    raise InputError(
-      f'dataset {dataset} is not in {builder.data_dir}; expected a built '
-      f'dataset; build it with: {_build_command(dataset, config, data_dir)}'
-    )
-  return builder
-
-
-def split_names(
-  dataset: str, *, config: str | None = None, data_dir: str | None = None
-) -> tuple[str, ...]:
-  """Return the splits of a built dataset that hold clips."""
-  splits = _open_builder(dataset, config, data_dir).info.splits
-  return tuple(name for name in splits if splits[name].num_examples)
-
-
-def open_source(
-  dataset: str,
-  *,
-  config: str | None = None,
-  data_dir: str | None = None,
-  split: str = 'train',
-) -> Source:
-  """Open one split of a built dataset for random access.
-
-  Args:
-    dataset: one of `datasets.dataset_names()`.
-    config: of the dataset; None for its default.
-    data_dir: where it was built; None for TFDS's default.
-    split: such as 'train' or 'train[:100]'.
-
-  Raises:
-    InputError: unknown dataset, config or split, or it has not been built.
-  """
-  builder = _open_builder(dataset, config, data_dir)
-  try:
-    return builder.as_data_source(split)
-  except ValueError as error:
-    raise InputError(
-      f'dataset {dataset} has no split {split!r}; expected one of '
-      f'{", ".join(builder.info.splits)}, or a slice; correct the split'
-    ) from error
 
 
 def _check_audio(clip: clips.ReadyClip) -> None:
@@ -319,13 +250,11 @@ class EvalClip:
     clip: pose, audio, beats and style on the model's grid.
     motion_FM: (F, M) float32 features of clip.pose_FJD.
     audio_T: (F * hop,) float32.
-    pose_time_s: (F,) seconds of clip.pose_FJD, for drawing.
   """
 
   clip: clips.ReadyClip
   motion_FM: np.ndarray
   audio_T: np.ndarray
-  pose_time_s: np.ndarray
 
 
 def eval_clips(
@@ -356,5 +285,4 @@ def eval_clips(
       clip,
       np.asarray(motion_features(clip.pose_FJD, pose_rate_hz), np.float32),
       clip.audio_T.astype(np.float32) / 32768.0,
-      np.arange(len(clip.pose_FJD)) / pose_rate_hz,
     )

@@ -13,7 +13,7 @@ import pathlib
 
 from absl import app, flags, logging
 
-from dance2wave.errors import InputError, one_line_errors
+from dance2wave.errors import InputError, one_line_errors, parse_flags
 
 _WORKDIR = flags.DEFINE_string('workdir', 'runs/wavenet', 'Of a training run.')
 _INPUT = flags.DEFINE_multi_string('input', [], 'Dance, or folder of dances.')
@@ -51,6 +51,7 @@ def _check_draw() -> None:
 
 
 def _sample() -> None:
+  from dance2wave.pose import source
   from dance2wave.sampling import files, load, offline
 
   _check_draw()
@@ -69,7 +70,7 @@ def _sample() -> None:
   generator = offline.Generator(options, graphdef, params, draw)
   style = _style_index(options.styles)
   for job in jobs:
-    track = files.read_dance(job.input, model_path=_POSE_MODEL.value)
+    track = source.read_pose(job.input, model_path=_POSE_MODEL.value)
     dance, pose_FJD = files.to_dance(track, options, style)
     (audio_T,) = generator.generate([dance], seed=_SEED.value)
     output = files.write_result(job, options, audio_T, pose_FJD)
@@ -90,4 +91,5 @@ def main(argv: list[str]) -> None:
 
 if __name__ == '__main__':
   logging.set_verbosity(logging.WARNING)
-  app.run(main)
+  with one_line_errors():
+    app.run(main, flags_parser=parse_flags)

@@ -29,6 +29,8 @@ def test_main_prints_a_table_and_leaves_figures_and_videos(trained):
   steps = [json.loads(line) for line in lines]
   losses = [row for row in steps if 'loss' in row]
   assert [row['step'] for row in losses] == list(range(1, 21))
+  assert steps == losses
+  assert 'eval_nll_shuffled_pose' in steps[-1]
   assert list((workdir / 'tensorboard').iterdir())
 
 
@@ -68,6 +70,14 @@ def test_main_refuses_the_workdir_of_another_config(trained):
     (
       ['--config=configs/debug.py', '--config.pose_rate_hz=30'],
       ['pose_rate_hz=30', '8000'],
+    ),
+    (
+      ['--config=configs/debug.py', '--config.dataset.config=ambigous'],
+      ['ambigous', 'ambiguous'],
+    ),
+    (
+      ['--config=configs/debug.py', '--config.pose.look_ahead_s=0.1'],
+      ['pose.look_ahead_s=0.1', 'at least'],
     ),
     (
       ['--config=configs/debug.py', '--config.train.batch_size=many'],
@@ -120,9 +130,21 @@ def test_sample_turns_a_pose_file_into_sound_and_video(trained, tmp_path):
   assert abs(video.probe(tmp_path / 'out.mp4').duration_s - 1.3) < 1e-3
 
 
+def test_sample_without_an_output_writes_beside_the_input(trained, tmp_path):
+  workdir, _ = trained
+  write_dance(tmp_path / 'dance.npz')
+  result = run(
+    'dance2wave.sample', f'--workdir={workdir}', f'--input={tmp_path}'
+  )
+  assert result.returncode == 0, result.stderr
+  assert (tmp_path / 'dance_dance2wave.mp4').exists()
+
+
 @pytest.mark.parametrize(
   'arguments, words',
   [
+    (['--input={dance}', '--temperature=hot'], ['temperature', 'hot']),
+    (['--input={dance}', '--guidance=2'], ['guidance', 'context_dropout']),
     (['--input=nothing.mp4'], ['nothing.mp4', 'does not exist']),
     ([], ['--input']),
     (['--input={dance}', '--style=waltz'], ['waltz', 'house']),

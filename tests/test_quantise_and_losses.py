@@ -36,8 +36,8 @@ def test_codes_cover_every_level_and_clip_outside():
   assert set(np.asarray(codes)) == set(range(256))
 
 
-@pytest.mark.parametrize('is_mixture', [False, True])
-def test_one_clip_can_be_learnt_by_heart(is_mixture):
+@pytest.mark.parametrize('is_mixture, steps', [(False, 250), (True, 1000)])
+def test_one_clip_can_be_learnt_by_heart(is_mixture, steps):
   """Bug 1 of the predecessor: a double softmax kept its loss above 3.865."""
   rate, hop, frames = 2000, 50, 10
   time_s = jnp.arange(frames * hop) / rate
@@ -76,7 +76,7 @@ def test_one_clip_can_be_learnt_by_heart(is_mixture):
     return optax.apply_updates(params, updates), state, loss
 
   state, loss = optimizer.init(params), None
-  for _ in range(250):
+  for _ in range(steps):
     params, state, loss = update(params, state)
   assert float(loss) < 0.1
 

@@ -8,6 +8,7 @@ from flax import nnx
 
 from configs import debug
 from dance2wave import options as options_lib
+from dance2wave.errors import InputError
 from dance2wave.models import quantise
 from dance2wave.pose.features import MOTION_DIM
 from dance2wave.sampling import draw as draw_lib
@@ -20,6 +21,7 @@ from dance2wave.training import step
 def small_model(output='softmax'):
   config = debug.get_config().to_dict()
   config['wave']['output'] = output
+  config['train']['context_dropout'] = 0.1
   options = options_lib.parse(config)
   graphdef, init = step.split_model(options, MOTION_DIM)
   return options, graphdef, jax.jit(init)(jax.random.key(0))
@@ -104,6 +106,12 @@ def test_drawn_samples_score_as_the_model_says():
   picked = jnp.take_along_axis(log_p, codes[..., None], -1).mean()
   entropy = -(jnp.exp(log_p) * log_p).sum(-1).mean()
   assert abs(float(picked + entropy)) < 0.03
+
+
+def test_guidance_needs_a_model_that_knows_no_context():
+  options = options_lib.parse(debug.get_config())
+  with pytest.raises(InputError, match='context_dropout'):
+    offline.make_draw(options, guidance=2.0)
 
 
 def test_temperature_near_zero_takes_the_most_probable():

@@ -211,6 +211,10 @@ def test_workdir_config_may_change_only_where_it_is_harmless(tmp_path):
   workdir.open_workdir(
     tmp_path, make_options('', sample__temperature=0.5, mesh__data=2)
   )
+  # Nothing has been trained yet, so that a corrected config is welcome.
+  workdir.open_workdir(tmp_path, make_options('', train__clip_norm=2.0))
+  workdir.open_workdir(tmp_path, make_options('', sample__temperature=0.5))
+  (tmp_path / 'checkpoints' / '10').mkdir(parents=True)
   with pytest.raises(InputError, match='learning_rate'):
     workdir.open_workdir(tmp_path, make_options('', train__learning_rate=1.0))
   assert workdir.read_options(tmp_path).sample.temperature == 0.5

@@ -1,5 +1,6 @@
 """Score a set of generated clips: beats, the same by chance, a witness."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -49,6 +50,12 @@ def score_beats(
   return figures, heard
 
 
+def _cell(value: float | None) -> str:
+  """Return a figure for the table; a dash where there is none."""
+  known = value is not None and math.isfinite(value)
+  return f'{value:7.3f}' if known else f'{"-":>7s}'
+
+
 def format_table(figures: dict[str, float], num_clips: int) -> str:
   """Return a small table of the beat figures with their controls."""
   rows = (
@@ -58,14 +65,13 @@ def format_table(figures: dict[str, float], num_clips: int) -> str:
     ('generated, heard by librosa', '_librosa'),
   )
   lines = [f'{f"beats of {num_clips} test clips":30s} F@70 ms  F@35 ms']
-  lines += [
-    f'{name:30s} {figures[f"beat_f70{suffix}"]:7.3f}'
-    f'  {figures[f"beat_f35{suffix}"]:7.3f}'
-    for name, suffix in rows
-  ]
+  for name, suffix in rows:
+    at_70, at_35 = (figures[f'beat_f{t}{suffix}'] for t in (70, 35))
+    lines.append(f'{name:30s} {_cell(at_70)}  {_cell(at_35)}')
   if 'nll' in figures:
     right, wrong = figures['nll'], figures['nll_shuffled_pose']
     lines.append(
-      f'held-out nats per sample: {right:.3f}, with another dance {wrong:.3f}'
+      f'held-out nats per sample:{_cell(right)}, with another dance'
+      f'{_cell(wrong)}'
     )
   return '\n'.join(lines)

@@ -16,7 +16,7 @@ from dance2wave.options import Options
 from dance2wave.pose.clean import clean_pose
 from dance2wave.pose.features import motion_features
 from dance2wave.pose.skeleton import to_core14
-from dance2wave.pose.source import POSE_SUFFIXES, read_pose
+from dance2wave.pose.source import POSE_SUFFIXES
 from dance2wave.pose.track import PoseTrack
 from dance2wave.sampling.offline import Dance
 
@@ -103,7 +103,10 @@ def _result_name(path: pathlib.Path) -> str:
 
 def check_output(job: Job) -> None:
   """Refuse an output that cannot be written, before hours are spent."""
-  output = job.output or job.input.with_name(_result_name(job.input))
+  if job.output is None:
+    _check_folder(job.input.absolute().parent, job.input)
+    return
+  output = job.output
   wanted = ('.wav', *VIDEO_SUFFIXES)
   if output.suffix.lower() not in wanted:
     raise InputError(
@@ -120,7 +123,10 @@ def check_output(job: Job) -> None:
       f'--output={output} for a stick figure; expected .wav or one of '
       f'{", ".join(_DRAWN)}; change the ending'
     )
-  folder = output.absolute().parent
+  _check_folder(output.absolute().parent, output)
+
+
+def _check_folder(folder: pathlib.Path, output: pathlib.Path) -> None:
   try:
     folder.mkdir(parents=True, exist_ok=True)
     probe = folder / f'.{output.name}.probe'
@@ -147,11 +153,6 @@ def to_dance(
   motion_FM = motion_features(pose_FJD, options.pose_rate_hz)
   samples = num_samples(track.duration_s, options.sample_rate_hz)
   return Dance(np.asarray(motion_FM, np.float32), samples, style), pose_FJD
-
-
-def read_dance(path: pathlib.Path, *, model_path=None, progress=None):
-  """Return the pose track of any input."""
-  return read_pose(path, model_path=model_path, progress=progress)
 
 
 def write_result(

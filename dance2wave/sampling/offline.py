@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from dance2wave.errors import InputError
 from dance2wave.options import Options
 from dance2wave.sampling.xla import Draw, XlaEngine
 
@@ -41,6 +42,11 @@ def make_draw(options: Options, **changes) -> Draw:
     'guidance': options.sample.guidance,
   }
   chosen |= {k: v for k, v in changes.items() if v is not None}
+  if chosen['guidance'] != 1.0 and options.train.context_dropout == 0:
+    raise InputError(
+      f'guidance={chosen["guidance"]} for a model that was trained with '
+      'train.context_dropout=0; expected 1; train with about 0.1 to use it'
+    )
   is_mixture = options.wave.output == 'mixture'
   return Draw(**chosen, levels=options.wave.levels, is_mixture=is_mixture)
 

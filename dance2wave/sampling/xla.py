@@ -48,6 +48,10 @@ def _one_sample(wave, draw, carry, inputs):
   if guided:
     right, without = jnp.split(outputs, 2)
     outputs = without + draw.guidance * (right - without)
+    if draw.is_mixture:
+      # Scales beyond both models' own would only add noise.
+      scales = right[:, 2 * right.shape[1] // 3 :]
+      outputs = outputs.at[:, -scales.shape[1] :].set(scales)
   options = {'temperature': draw.temperature, 'top_p': draw.top_p}
   if draw.is_mixture:
     bent = draw_mixture(outputs, uniform, **options)

@@ -13,7 +13,8 @@ from absl import logging
 
 from dance2wave import options as options_lib
 from dance2wave import pipeline
-from dance2wave.datasets import augment
+from dance2wave.datasets import augment, opening
+from dance2wave.errors import InputError
 from dance2wave.options import Options
 from dance2wave.pose.features import MOTION_DIM
 from dance2wave.training import optimizer as optimizer_lib
@@ -45,7 +46,7 @@ class Trained:
   seconds: float
 
 
-def open_split(options: Options, split: str) -> pipeline.Source:
+def open_split(options: Options, split: str) -> opening.Source:
   """Open a split; where it is empty, one that is nearer to training.
 
   A folder of a few videos may leave nothing for validation or test. Figures
@@ -56,12 +57,12 @@ def open_split(options: Options, split: str) -> pipeline.Source:
     'data_dir': options.dataset.data_dir or None,
   }
   order = ('test', 'validation', 'train')
-  there = pipeline.split_names(options.dataset.name, **place)
+  there = opening.split_names(options.dataset.name, **place)
   nearer = [name for name in order[order.index(split) :] if name in there]
   chosen = nearer[0] if nearer else split
   if chosen != split:
     logging.warning('There are no %s clips: %s is used instead', split, chosen)
-  return pipeline.open_source(options.dataset.name, split=chosen, **place)
+  return opening.open_source(options.dataset.name, split=chosen, **place)
 
 
 def make_pipeline(options: Options, split: str) -> pipeline.Pipeline:
@@ -148,17 +149,20 @@ class _HeldOut:
 
 def _place(batch, mesh):
   """Put on the mesh what the steps read of a batch."""
-  unused = ('beats_BK', 'num_beats_B', 'clip_index_B')
+  unused = ('beats_BK', 'num_beats_B')
   kept = {k: v for k, v in batch.items() if k not in unused}
   return sharding.shard_batch(kept, mesh)
 
 
 def _check_finite(number, figures):
-  if not math.isfinite(figures['loss']):
-    raise FloatingPointError(
-      f'loss is {figures["loss"]} at step {number}; the last checkpoint is '
-      'good; lower train.learning_rate or train.joint_learning_rate'
-    )
+  """Stop before a step that is no number is logged or saved."""
+  for name in ('loss', 'grad_norm'):
+    if not math.isfinite(figures[name]):
+      raise InputError(
+        f'{name} is {figures[name]} at step {number}; expected a number; the '
+        'newest checkpoint is good: lower train.learning_rate or '
+        'train.joint_learning_rate and run again in a new --workdir'
+      )
 
 
 class _Log:
@@ -170,11 +174,15 @@ class _Log:
     self._writer, self._schedule = writer, schedule
     self._progress, self._waiting = progress, None
 
-  def push(self, number, figures):
+  def push(self, number, figures, *, is_kept=False):
     """Note the figures of a step that has been dispatched."""
     self.flush()
-    if number % self._every == 0 or number == self._last:
+    if is_kept or number % self._every == 0 or number == self._last:
       self._waiting = (number, figures)
+
+  def add(self, figures):
+    """Put more figures into the row of the step that was pushed last."""
+    self._waiting = (self._waiting[0], {**self._waiting[1], **figures})
 
   def flush(self):
     """Write what waits."""
@@ -238,16 +246,17 @@ def train(options: Options, workdir: pathlib.Path) -> Trained:
         batch = _place(next(batches), mesh)
         is_joint = number > options.train.pose_steps
         state, news = steps[is_joint](state, batch, key)
-        log.push(number, news)
+        is_saved = number % options.train.save_every == 0 or number == last
+        is_scored = number % options.train.eval_every == 0 or number == last
+        log.push(number, news, is_kept=is_saved or is_scored)
         progress.update()
-        if number % options.train.save_every == 0 or number == last:
+        if is_scored:
+          figures = held_out(state.ema)
+          log.add({f'eval_{k}': v for k, v in figures.items()})
+        if is_saved:
           log.flush()
           checkpoints.save(number, state, options_lib.to_dict(options))
-        if number % options.train.eval_every == 0 or number == last:
-          log.flush()
-          figures = held_out(state.ema)
-          named = {f'eval_{k}': v for k, v in figures.items()}
-          writer.write_scalars(number, named)
+      log.flush()
     batches.close()
     figures = figures or held_out(state.ema)
     checkpoints.wait()

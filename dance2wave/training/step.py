@@ -98,7 +98,7 @@ def cut_window(options: Options, context_BFC, batch, start_B):
   Returns a dict of context, audio, past and mask.
   """
   hop, lead = options.samples_per_frame, options.receptive_frames
-  frames = lead + round(options.train.audio_crop_s * options.pose_rate_hz)
+  frames = options.window_frames
   audio_BT = batch['audio_BT']
   delayed = jnp.pad(audio_BT, ((0, 0), (1, 0)))[:, :-1]
 
@@ -117,13 +117,18 @@ def cut_window(options: Options, context_BFC, batch, start_B):
   }
 
 
+def _last_start(options, batch):
+  """Return the last window start (B,) that keeps within each clip."""
+  valid = jnp.sum(batch['valid_BF'], axis=1)
+  return jnp.maximum(valid - options.window_frames - 1, 0)
+
+
 def _draw_start(options, key, batch):
   """Draw window starts; the crop's own start as often as a lead of frames."""
-  lead = options.receptive_frames
-  window = lead + round(options.train.audio_crop_s * options.pose_rate_hz)
-  clips, frames = batch['valid_BF'].shape
-  last = frames - window - 1
-  start = jax.random.randint(key, (clips,), -lead, last + 1)
+  last = _last_start(options, batch)
+  start = jax.random.randint(
+    key, last.shape, -options.receptive_frames, last + 1
+  )
   return jnp.maximum(start, 0)
 
 
@@ -196,23 +201,25 @@ def _evaluate(options, graphdef, params, batch):
   model = nnx.merge(graphdef, params)
   motion = batch['motion_BFM'].astype(options.train.compute_dtype)
   context, heads = model.listen(motion, batch['valid_BF'])
-  frames = batch['valid_BF'].shape[1]
-  window = options.receptive_frames
-  window += round(options.train.audio_crop_s * options.pose_rate_hz)
-  middle = (frames - window - 1) // 2
-  start = jnp.full(motion.shape[:1], middle)
-  silent_style = jnp.full(motion.shape[:1], -1)
   nll = functools.partial(
-    _nll, options, model.wave, style_B=silent_style, batch=batch, start_B=start
+    _nll,
+    options,
+    model.wave,
+    style_B=jnp.full(motion.shape[:1], -1),
+    start_B=_last_start(options, batch) // 2,
   )
+  clip = batch['clip_index_B']
+  is_other = clip != jnp.roll(clip, 1)
+  others = batch | {'has_audio_B': batch['has_audio_B'] & is_other}
+  shuffled = nll(context_BFC=jnp.roll(context, 1, axis=0), batch=others)
   angle = 2 * jnp.pi * batch['beat_phase_BF']
   phase = heads[..., 4:].astype(jnp.float32)
   turned = phase[..., 0] * jnp.cos(angle) + phase[..., 1] * jnp.sin(angle)
   length = jnp.sqrt(jnp.sum(phase**2, -1) + 1e-6)
   known = batch['valid_BF'] & (batch['beat_phase_BF'] >= 0)
   return {
-    'nll': nll(context_BFC=context),
-    'nll_shuffled_pose': nll(context_BFC=jnp.roll(context, 1, axis=0)),
+    'nll': nll(context_BFC=context, batch=batch),
+    'nll_shuffled_pose': jnp.where(jnp.any(is_other), shuffled, jnp.nan),
     'phase_cosine': masked_mean(turned / length, known),
     **head_losses(heads, batch),
   }
@@ -222,6 +229,7 @@ def make_eval_step(options: Options, graphdef):
   """Return `step(params, batch) -> figures`: held-out, style not said.
 
   `nll_shuffled_pose` gives every clip its neighbour's dance: a model that
-  does not listen to the dance has both figures equal.
+  does not listen to the dance has both figures equal. It is not a number
+  where all neighbours are the same clip.
   """
   return jax.jit(functools.partial(_evaluate, options, graphdef))

@@ -1,6 +1,8 @@
 """A run's folder: its config, and whether another config may go on in it."""
 
+import contextlib
 import json
+import math
 import os
 import pathlib
 
@@ -23,14 +25,22 @@ _MAY_CHANGE = (
 )
 
 
+def _finite(value):
+  """Return the value, None in place of what JSON has no number for."""
+  is_odd = isinstance(value, float) and not math.isfinite(value)
+  return None if is_odd else value
+
+
 def write_json(path: pathlib.Path, values: dict) -> None:
   """Write values to path as JSON: whole or not at all."""
   partial = path.with_name(f'.{path.name}.{os.getpid()}')
   try:
-    partial.write_text(json.dumps(values, indent=2) + '\n')
+    plain = {k: _finite(v) for k, v in values.items()}
+    partial.write_text(json.dumps(plain, indent=2, allow_nan=False) + '\n')
     partial.replace(path)
   except OSError as error:
-    partial.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+      partial.unlink(missing_ok=True)
     raise InputError(
       f'{path} cannot be written ({error.strerror}); expected a folder with '
       'room and permission to write; choose another --workdir'
@@ -62,6 +72,11 @@ def read_options(workdir: pathlib.Path) -> Options:
     ) from error
 
 
+def _has_checkpoints(workdir: pathlib.Path) -> bool:
+  folder = workdir / 'checkpoints'
+  return folder.is_dir() and any(folder.iterdir())
+
+
 def open_workdir(workdir: pathlib.Path, options: Options) -> None:
   """Make the folder, or check that its config is the same.
 
@@ -75,7 +90,7 @@ def open_workdir(workdir: pathlib.Path, options: Options) -> None:
       f'--workdir={workdir} cannot be made ({error.strerror}); expected a '
       'folder with permission to write; choose another --workdir'
     ) from error
-  if (workdir / 'config.json').exists():
+  if _has_checkpoints(workdir):
     old = dict(_flat(options_lib.to_dict(read_options(workdir))))
     new = dict(_flat(options_lib.to_dict(options)))
     for key, value in new.items():
