@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import tensorflow_datasets as tfds
+from absl import logging
 
 from dance2wave import datasets
 from dance2wave.errors import InputError
@@ -29,6 +30,9 @@ def make_builder(dataset: str, config: str | None, data_dir: str | None):
       f'{", ".join(datasets.dataset_names())}; correct the name'
     )
   kwargs = {'config': config} if config else {}
+  verbosity = logging.get_verbosity()
+  # TFDS warns that a dataset that is still to be built is not there.
+  logging.set_verbosity(logging.ERROR)
   try:
     return tfds.builder(dataset, data_dir=data_dir, **kwargs)
   except (ValueError, tfds.core.DatasetNotFoundError) as error:
@@ -37,6 +41,8 @@ def make_builder(dataset: str, config: str | None, data_dir: str | None):
       f'dataset {dataset} has no config {config!r}; expected one of: {known}; '
       'correct the config'
     ) from error
+  finally:
+    logging.set_verbosity(verbosity)
 
 
 def _open_builder(dataset: str, config: str | None, data_dir: str | None):
