@@ -1,4 +1,4 @@
-"""16 kHz, 30 layers: for accelerators.
+r"""16 kHz, 30 layers: for accelerators.
 
     python -m dance2wave.main --config=configs/wavenet_large.py \
         --config.mesh.data=8

@@ -1,4 +1,4 @@
-"""Train on dances and sample test dances: the main job.
+r"""Train on dances and sample test dances: the main job.
 
     python -m dance2wave.main --config=configs/wavenet.py \
         [--workdir=DIR] [--config.key=value ...]

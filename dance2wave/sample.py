@@ -1,4 +1,4 @@
-"""Give a dance its sound.
+r"""Give a dance its sound.
 
     python -m dance2wave.sample --workdir=runs/wavenet --input=dance.mp4 \
         --output=out.mp4
