@@ -10,7 +10,6 @@ import jax
 import numpy as np
 import tensorflow_datasets as tfds
 import tqdm
-from absl import logging
 
 from dance2wave import pipeline
 from dance2wave.datasets import opening
@@ -149,5 +148,4 @@ def run(options: Options, folder: pathlib.Path) -> dict:
   workdir.write_json(result_path, figures | _versions())
   print(score.format_table(figures, len(clips)))
   print(f'Videos, pictures: {folder / "samples"}  Figures: {result_path}')
-  logging.flush()
   return figures

@@ -4,6 +4,7 @@ import pathlib
 
 import numpy as np
 
+from dance2wave.media.audio import replacing
 from dance2wave.media.clip import Waveform
 from dance2wave.media.mux import write_video
 from dance2wave.pose.draw import draw_dance
@@ -112,7 +113,8 @@ def draw_clip(
 
 
 def write_picture(path: pathlib.Path, rgb_HWC: np.ndarray) -> None:
-  """Write a picture as PNG."""
+  """Write a picture as PNG: whole or not at all."""
   from PIL import Image
 
-  Image.fromarray(rgb_HWC).save(path)
+  with replacing(path) as temporary:
+    Image.fromarray(rgb_HWC).save(temporary, format='PNG')

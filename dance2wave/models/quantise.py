@@ -11,18 +11,14 @@ def mu_law_encode(signal, levels=256):
 
   ITU-T G.711 with mu = levels - 1, as in the WaveNet paper, section 2.2.
   """
-  mu = levels - 1
-  signal = jnp.clip(signal, -1.0, 1.0)
-  bent = jnp.sign(signal) * jnp.log1p(mu * jnp.abs(signal)) / jnp.log1p(mu)
-  return jnp.int32((bent + 1) / 2 * mu + 0.5)
+  bent = bend(jnp.clip(signal, -1.0, 1.0), levels)
+  return jnp.int32((bent + 1) / 2 * (levels - 1) + 0.5)
 
 
 def mu_law_decode(codes, levels=256):
   """Map mu-law codes back to [-1, 1]; the code of zero to zero."""
-  mu = levels - 1
-  bent = 2 * codes.astype(jnp.float32) / mu - 1
-  value = jnp.sign(bent) * jnp.expm1(jnp.abs(bent) * jnp.log1p(mu)) / mu
-  return jnp.where(codes == levels // 2, 0.0, value)
+  bent = 2 * codes.astype(jnp.float32) / (levels - 1) - 1
+  return jnp.where(codes == levels // 2, 0.0, unbend(bent, levels))
 
 
 def bend(signal, levels=256):

@@ -1,13 +1,12 @@
 """A run's folder: its config, and whether another config may go on in it."""
 
-import contextlib
 import json
 import math
-import os
 import pathlib
 
 from dance2wave import options as options_lib
 from dance2wave.errors import InputError
+from dance2wave.media.audio import replacing
 from dance2wave.options import Options
 
 # What may change between a run and its continuation.
@@ -33,18 +32,9 @@ def _finite(value):
 
 def write_json(path: pathlib.Path, values: dict) -> None:
   """Write values to path as JSON: whole or not at all."""
-  partial = path.with_name(f'.{path.name}.{os.getpid()}')
-  try:
-    plain = {k: _finite(v) for k, v in values.items()}
-    partial.write_text(json.dumps(plain, indent=2, allow_nan=False) + '\n')
-    partial.replace(path)
-  except OSError as error:
-    with contextlib.suppress(OSError):
-      partial.unlink(missing_ok=True)
-    raise InputError(
-      f'{path} cannot be written ({error.strerror}); expected a folder with '
-      'room and permission to write; choose another --workdir'
-    ) from error
+  plain = {k: _finite(v) for k, v in values.items()}
+  with replacing(path) as temporary:
+    temporary.write_text(json.dumps(plain, indent=2, allow_nan=False) + '\n')
 
 
 def _flat(values, prefix=''):
