@@ -7,7 +7,9 @@ import pytest
 import tensorflow_datasets as tfds
 
 import dance2wave.datasets  # noqa: F401  (makes the builder known)
+from dance2wave.datasets import splits, video_clips
 from dance2wave.datasets.clip_folder import folder as folder_lib
+from dance2wave.datasets.work import Failure
 from dance2wave.errors import InputError
 from dance2wave.pose.track import PoseTrack, write_pose_file
 
@@ -110,7 +112,7 @@ def test_good_files_become_clips_and_bad_ones_lines(built):
   ]
   path = pathlib.Path(built.data_dir) / 'failures.jsonl'
   lines = [json.loads(line) for line in path.read_text().splitlines()]
-  assert {(line['file'], line['stage']) for line in lines} == {
+  assert {(line['path'], line['stage']) for line in lines} == {
     ('broken.mp4', 'audio'),
     ('mute.mp4', 'audio'),
   }
@@ -122,13 +124,13 @@ def test_pieces_of_a_file_share_group_and_split(built):
   assert len({split for split, _ in pieces}) == 1
   assert {clip['group'] for _, clip in pieces} == {b'file:b.mp4'}
   durations = [float(clip['duration_s']) for _, clip in pieces]
-  assert max(durations) <= folder_lib.MAX_CLIP_S + 1 / FPS
+  assert max(durations) <= video_clips.MAX_CLIP_S + 1 / FPS
   assert sum(durations) == pytest.approx(23.0)
   assert built.as_data_source('train')
 
 
 def test_audio_pose_and_beats_are_cut_by_the_same_times(videos):
-  clips = folder_lib.read_video(video_of(videos, 'b.mp4'))
+  clips = video_clips.read_video(video_of(videos, 'b.mp4'))
   start_s = 0.0
   for clip in clips:
     # The shoulder of core14 that tells the time is number 5.
@@ -176,26 +178,26 @@ def test_a_bad_table_is_named(videos, table, message, tmp_path):
 
 def test_splits_are_stable_and_train_is_never_empty():
   many = [f'file:{i}' for i in range(1000)]
-  splits = folder_lib.assign_splits(many)
-  shares = [list(splits.values()).count(s) for s in ('train', 'test')]
+  chosen = splits.assign_splits(many)
+  shares = [list(chosen.values()).count(s) for s in ('train', 'test')]
   assert 740 < shares[0] < 860 and 60 < shares[1] < 140
-  fewer = folder_lib.assign_splits(many[:300])
-  assert all(splits[group] == split for group, split in fewer.items())
+  fewer = splits.assign_splits(many[:300])
+  assert all(chosen[group] == split for group, split in fewer.items())
   for i in range(50):
-    assert set(folder_lib.assign_splits([f'file:{i}']).values()) == {'train'}
-    two = folder_lib.assign_splits([f'file:{i}', f'file:x{i}'])
+    assert set(splits.assign_splits([f'file:{i}']).values()) == {'train'}
+    two = splits.assign_splits([f'file:{i}', f'file:x{i}'])
     assert 'train' in two.values()
-    three = folder_lib.assign_splits([f'file:{i}{c}' for c in 'abc'])
+    three = splits.assign_splits([f'file:{i}{c}' for c in 'abc'])
     assert set(three.values()) == {'train', 'validation', 'test'}
 
 
 def test_a_silent_video_says_so(videos, monkeypatch):
   monkeypatch.setattr(
-    folder_lib,
+    video_clips,
     'read_audio',
     lambda *_: type('Waveform', (), {'samples_T': np.zeros(32000)}),
   )
-  failure = folder_lib.read_video(video_of(videos, 'a.mp4'))
+  failure = video_clips.read_video(video_of(videos, 'a.mp4'))
   assert failure.stage == 'audio' and 'is silent' in failure.message
 
 
@@ -203,11 +205,9 @@ def test_a_crash_in_a_decoder_is_a_failure_line(videos, monkeypatch):
   def crash(*_):
     raise MemoryError('too\nlarge')
 
-  monkeypatch.setattr(folder_lib, 'detect_beats', crash)
-  failure = folder_lib.read_video(video_of(videos, 'a.mp4'))
-  assert failure == folder_lib.Failure(
-    'a.mp4', 'beats', 'MemoryError: too large'
-  )
+  monkeypatch.setattr(video_clips, 'detect_beats', crash)
+  failure = video_clips.read_video(video_of(videos, 'a.mp4'))
+  assert failure == Failure('a.mp4', 'beats', 'MemoryError', 'too large')
 
 
 def test_no_folder_or_no_video_is_one_line(tmp_path):
@@ -228,7 +228,9 @@ def test_a_folder_without_a_good_video_is_refused(videos, tmp_path):
   for name in ('broken.mp4', 'broken.npz'):
     shutil.copy(videos / name, folder)
   builder = builder_of(folder, tmp_path / 'data')
-  with pytest.raises(InputError, match=r'none of the 1 .*broken\.mp4'):
+  with pytest.raises(
+    InputError, match=r'1 failed; first: broken'
+  ):
     builder.download_and_prepare()
   assert not builder.is_prepared()
 

@@ -11,10 +11,18 @@ import tensorflow_datasets as tfds
 from absl import logging
 from array_record.python import array_record_module
 
-from dance2wave.datasets import schema
+from dance2wave.datasets import beam_work, schema
+from dance2wave.datasets.work import (
+  Failure,
+  FailureLog,
+  Record,
+  Recorder,
+  Work,
+  run_here,
+)
 from dance2wave.errors import InputError
 
-Examples = Iterable[tuple[str, schema.Clip]]
+FAILURES_NAME = 'failures.jsonl'
 
 _ADVICE = {
   errno.ENOSPC: 'free some space',
@@ -107,26 +115,37 @@ class ClipBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
   """Builds one dataset of clips in array_record files.
 
   A subclass gives NUM_JOINTS, VERSION and `_split_generators`, which returns
-  {split: iterable of (key, clip)}; it may declare `aux_features`.
+  {split: Work}; it may declare `aux_features`. A task that gives a `Failure`
+  is one line of `failures.jsonl` in the folder of the dataset and counts in
+  its metadata; the others go on.
 
-  The examples keep the order in which they are generated and go straight to
-  disk. TFDS's own writer holds a whole split in memory and, above 1 GB, needs
-  TensorFlow. Until the last file is complete everything lies in a folder
-  `incomplete.*`, so that a killed build is never taken for a dataset.
+  The examples keep the order of the tasks and go straight to disk. TFDS's own
+  writer holds a whole split in memory and, above 1 GB, needs TensorFlow. Until
+  the last file is complete everything lies in a folder `incomplete.*`, so that
+  a killed build is never taken for a dataset.
+
+  Args:
+    file_format: array_record; no other is read without TensorFlow.
+    num_workers: processes that make clips; by default one for every core. The
+      dataset's bytes do not depend on it.
+    **kwargs: those of every TFDS builder: config, data_dir, version.
   """
 
   NUM_JOINTS: ClassVar[int]
 
-  def __init__(self, *, file_format: Any = 'array_record', **kwargs: Any):
+  def __init__(
+    self,
+    *,
+    file_format: Any = 'array_record',
+    num_workers: int | None = None,
+    **kwargs: Any,
+  ):
+    self._num_workers = num_workers
     super().__init__(file_format=file_format, **kwargs)
 
   def aux_features(self) -> Mapping[str, Any] | None:
     """Return the features of `aux`; None if there are none."""
     return None
-
-  def split_sizes(self) -> Mapping[str, int]:
-    """Return how many examples a split will have, where that is known."""
-    return {}
 
   def _info(self) -> tfds.core.DatasetInfo:
     features = schema.clip_features(self.NUM_JOINTS, self.aux_features())
@@ -147,44 +166,97 @@ class ClipBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         f'file_format is {self.info.file_format.value}; expected array_record, '
         'which is read without TensorFlow; drop the option'
       )
+    config = kwargs.get('download_config') or tfds.download.DownloadConfig()
+    if beam_work.is_wanted(config):
+      beam_work.check_installed()
+    if self.MANUAL_DOWNLOAD_INSTRUCTIONS and not self.is_prepared():
+      self.manual_folder(config)
     with _disk_errors(self.data_dir):
       super().download_and_prepare(**kwargs)
+    self._report_failures()
+
+  def _report_failures(self) -> None:
+    path = pathlib.Path(self.data_dir) / FAILURES_NAME
+    if path.exists():
+      num_failed = len(path.read_text('utf-8').splitlines())
+      logging.warning(
+        '%s: %d file(s) could not be used, see %s', self.name, num_failed, path
+      )
+
+  def manual_folder(self, config: tfds.download.DownloadConfig) -> pathlib.Path:
+    """Return the folder of the user's own files.
+
+    Raises:
+      InputError: none was given, or it does not exist.
+    """
+    folder = config.manual_dir and pathlib.Path(config.manual_dir).expanduser()
+    if not folder or not folder.is_dir():
+      wrong = f'{folder} is not a folder' if folder else 'no folder given'
+      raise InputError(
+        f'{self.name}: {wrong}; expected '
+        f'{" ".join(self.MANUAL_DOWNLOAD_INSTRUCTIONS.split())}; python -m '
+        f'dance2wave.datasets.build {self.info.full_name.rpartition("/")[0]} '
+        '--manual_dir=FOLDER'
+      )
+    return folder.resolve()
 
   def _generate_splits(
     self,
     dl_manager: tfds.download.DownloadManager,
     download_config: tfds.download.DownloadConfig,
   ) -> Sequence[tfds.core.SplitInfo]:
-    limit = download_config.max_examples_per_split
+    log = FailureLog(pathlib.Path(self.data_dir) / FAILURES_NAME)
     infos = []
-    for split, examples in self._split_generators(dl_manager).items():
+    for split, work in self._split_generators(dl_manager).items():
       file = _ShardedFile(
         self._get_filename_template(split), download_config.max_shard_size
       )
-      total = self.split_sizes().get(split)
-      self._write(file, split, itertools.islice(examples, limit), total)
+      limit = download_config.max_examples_per_split
+      results = self._generate_examples(split, work, download_config)
+      self._write(file, itertools.islice(self._records(results, log), limit))
+      log.refuse_if_empty(self.name, split, sum(file.lengths))
       if file.lengths:
         infos.append(_split_info(split, file))
       else:
         logging.warning('%s: no examples in split %s', self.name, split)
+    self.info.metadata['num_failed'] = log.counts
     return infos
 
-  def _write(
-    self, file: _ShardedFile, split: str, examples: Examples, total: int | None
-  ) -> None:
-    progress = tfds.core.utils.tqdm(
-      examples,
+  def _generate_examples(
+    self,
+    split: str,
+    work: Work,
+    config: tfds.download.DownloadConfig,
+  ) -> Iterator[list[Record] | Failure]:
+    recorder = Recorder(work.read, self.info.features, self.NUM_JOINTS)
+    if beam_work.is_wanted(config):
+      folder = pathlib.Path(self.data_dir) / f'parts_{split}'
+      results = beam_work.run_on_beam(recorder, work.tasks, config, folder)
+    else:
+      results = run_here(recorder, work.tasks, self._num_workers)
+    return tfds.core.utils.tqdm(
+      results,
       desc=f'{self.info.full_name} {split}',
-      total=total,
-      unit=' clips',
+      total=len(work.tasks),
+      unit=f' {work.unit}s',
       mininterval=1.0,
     )
+
+  def _records(
+    self, results: Iterable[list[Record] | Failure], log: FailureLog
+  ) -> Iterator[Record]:
+    for result in results:
+      if isinstance(result, Failure):
+        log.add(result)
+      else:
+        yield from result
+
+  def _write(self, file: _ShardedFile, records: Iterable[Record]) -> None:
     seen = set()
-    for key, clip in progress:
+    for key, example in records:
       assert key not in seen, f'two examples have the key {key!r}'
       seen.add(key)
-      clip = schema.check_clip(clip, self.NUM_JOINTS)
-      file.write(self.info.features.serialize_example(clip))
+      file.write(example)
     file.finish()
 
 

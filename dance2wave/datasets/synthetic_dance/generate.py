@@ -21,6 +21,11 @@ class Task:
   is_ambiguous: bool = False
   with_3d: bool = False
 
+  @property
+  def name(self) -> str:
+    """The clip's name."""
+    return f'{self.split}_{self.index:05d}'
+
 
 def _pose3d_at(dance: movement.Dance, time_s: np.ndarray) -> np.ndarray:
   """Interpolate the dancer's joints in metres: (F, 14, 3) float32."""
@@ -55,3 +60,8 @@ def make_clip(task: Task) -> Clip:
   if task.with_3d:
     clip['aux'] = {'pose3d': _pose3d_at(dance, pose_time_s)}
   return clip
+
+
+def read_task(task: Task) -> list[Clip]:
+  """Return the one clip of a task, as a `Work` wants it."""
+  return [make_clip(task)]

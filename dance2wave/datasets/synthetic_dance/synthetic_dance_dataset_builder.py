@@ -1,13 +1,14 @@
 """TFDS builder of the synthetic dancers."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import tensorflow_datasets as tfds
 
-from dance2wave.datasets import base, schema, workers
+from dance2wave.datasets import base, schema
 from dance2wave.datasets.synthetic_dance import generate
+from dance2wave.datasets.work import Work
 from dance2wave.errors import InputError
 
 
@@ -40,13 +41,7 @@ class SyntheticDanceConfig(tfds.core.BuilderConfig):
 
 
 class Builder(base.ClipBuilder):
-  """Synthetic dancers and their music; nothing is downloaded.
-
-  Args:
-    num_workers: processes that make clips; by default one for every core. The
-      dataset's bytes do not depend on it.
-    **kwargs: those of every TFDS builder: config, data_dir, version.
-  """
+  """Synthetic dancers and their music; nothing is downloaded."""
 
   VERSION = tfds.core.Version('1.0.0')
   RELEASE_NOTES: ClassVar[dict[str, str]] = {'1.0.0': 'First release.'}
@@ -72,49 +67,32 @@ class Builder(base.ClipBuilder):
     ),
   ]
 
-  def __init__(self, *, num_workers: int | None = None, **kwargs: Any):
-    self._num_workers = num_workers
-    super().__init__(**kwargs)
-
   def aux_features(self) -> Mapping[str, Any] | None:
     """Return the feature pose3d where the config asks for it."""
     if not self.builder_config.with_3d:
       return None
     return {'pose3d': schema.pose_feature(self.NUM_JOINTS)}
 
-  def split_sizes(self) -> Mapping[str, int]:
-    """Return the sizes that the config gives."""
+  def _split_generators(
+    self, dl_manager: tfds.download.DownloadManager
+  ) -> dict[str, Work]:
+    del dl_manager  # Nothing to download.
     config = self.builder_config
-    return {
+    sizes = {
       'train': config.num_train,
       'validation': config.num_validation,
       'test': config.num_test,
     }
-
-  def _split_generators(
-    self, dl_manager: tfds.download.DownloadManager
-  ) -> dict[str, base.Examples]:
-    del dl_manager  # Nothing to download.
     return {
-      split: self._generate_examples(split) for split in self.split_sizes()
-    }
-
-  def _generate_examples(self, split: str) -> Iterator[tuple[str, schema.Clip]]:
-    config = self.builder_config
-    tasks = [
-      generate.Task(
-        index, split, config.seed, config.is_ambiguous, config.with_3d
+      split: Work(
+        generate.read_task,
+        [
+          generate.Task(
+            index, split, config.seed, config.is_ambiguous, config.with_3d
+          )
+          for index in range(size)
+        ],
+        unit='clip',
       )
-      for index in range(self.split_sizes()[split])
-    ]
-    clips = workers.ordered_map(
-      generate.make_clip, tasks, num_workers=self._num_workers
-    )
-    for clip in clips:
-      if isinstance(clip, workers.WorkerDied):
-        raise InputError(
-          f'the process that made clip {clip.task} was killed twice; expected '
-          'about 300 MB of memory for each of its kind; build with fewer '
-          '(num_workers) or free some memory'
-        )
-      yield clip['clip_id'], clip
+      for split, size in sizes.items()
+    }

@@ -1,0 +1,126 @@
+"""How the clips of a split are made: a function, and a task for each file."""
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import tensorflow_datasets as tfds
+
+from dance2wave.datasets import schema, workers
+from dance2wave.errors import InputError
+
+# (clip_id, bytes of the example), as they go into the files of a dataset.
+Record = tuple[str, bytes]
+
+
+@dataclasses.dataclass(frozen=True)
+class Failure:
+  """Why a file gave no clips: one line of failures.jsonl.
+
+  Attributes:
+    path: of the file, inside its folder.
+    stage: what was being done with it, such as 'audio' or 'pose'.
+    reason: one word to count by, such as 'InputError' or 'empty'.
+    message: one line for the user.
+  """
+
+  path: str
+  stage: str
+  reason: str
+  message: str
+
+  @classmethod
+  def of(cls, path: str, stage: str, error: Exception) -> 'Failure':
+    """Return the failure that an exception stands for."""
+    reason, text = type(error).__name__, ' '.join(str(error).split())
+    return cls(path, stage, reason, text or reason)
+
+
+@dataclasses.dataclass(frozen=True)
+class Work:
+  """All clips of a split: `read(task)` for every task, in order.
+
+  Attributes:
+    read: returns the clips of one task (possibly none), or a `Failure`. It is
+      importable by name, because it runs in other processes or on other
+      machines; an exception that it raises ends the build.
+    tasks: what to read; each can be pickled, and has a `name` to report.
+    unit: what a task is, for the progress bar.
+  """
+
+  read: Callable[[Any], list[schema.Clip] | Failure]
+  tasks: Sequence[Any]
+  unit: str = 'file'
+
+
+@dataclasses.dataclass(frozen=True)
+class Recorder:
+  """Turns a task into records; it can be sent to other processes.
+
+  Attributes:
+    read: of the `Work`.
+    features: of the examples.
+    num_joints: J of the builder.
+  """
+
+  read: Callable[[Any], list[schema.Clip] | Failure]
+  features: tfds.features.FeaturesDict
+  num_joints: int
+
+  def __call__(self, task: Any) -> list[Record] | Failure:
+    """Return the checked and serialised clips of a task."""
+    clips = self.read(task)
+    if isinstance(clips, Failure):
+      return clips
+    checked = [schema.check_clip(clip, self.num_joints) for clip in clips]
+    return [
+      (clip['clip_id'], self.features.serialize_example(clip))
+      for clip in checked
+    ]
+
+
+def run_here(
+  recorder: Recorder, tasks: Sequence[Any], num_workers: int | None
+) -> Iterator[list[Record] | Failure]:
+  """Yield what each task gives, in order, from processes of this machine."""
+  results = workers.ordered_map(recorder, tasks, num_workers=num_workers)
+  for task, result in zip(tasks, results):
+    if isinstance(result, workers.WorkerDied):
+      result = Failure(
+        task.name,
+        'worker',
+        'died',
+        'the process that read it was killed twice (out of memory, or a crash '
+        'in a decoder)',
+      )
+    yield result
+
+
+class FailureLog:
+  """Failures of a build: a line for each in a file, and their counts."""
+
+  def __init__(self, path: pathlib.Path):
+    self._path = path
+    self.counts: dict[str, int] = {}
+    self.first: Failure | None = None
+
+  def add(self, failure: Failure) -> None:
+    """Append one line at once: a build may take days."""
+    self.first = self.first or failure
+    key = f'{failure.stage}/{failure.reason}'
+    self.counts[key] = self.counts.get(key, 0) + 1
+    line = json.dumps(dataclasses.asdict(failure), ensure_ascii=False)
+    with self._path.open('a', encoding='utf-8') as file:
+      file.write(line + '\n')
+
+  def refuse_if_empty(self, name: str, split: str, num_clips: int) -> None:
+    """Raise InputError if training would have no clip."""
+    if split == 'train' and not num_clips and self.first:
+      raise InputError(
+        f'{name}: no file for training could be used '
+        f'({sum(self.counts.values())} failed; first: {self.first.path}: '
+        f'{self.first.message}); expected at least one good one; correct or '
+        'remove them'
+      )
