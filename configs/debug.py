@@ -8,11 +8,10 @@
 from configs import wavenet
 
 
-def get_config(dataset='synthetic_dance'):
+def get_config(dataset='synthetic_dance/debug'):
   config = wavenet.get_config(dataset)
   config.unlock()
   config.pose_rate_hz = 25
-  config.dataset.config = 'debug' if dataset == 'synthetic_dance' else ''
   config.dataset.crop_s = 2.0
 
   config.pose.width = 16

@@ -1,11 +1,23 @@
 """The default: a small WaveNet at 8 kHz that a laptop trains in minutes.
 
     python -m dance2wave.main --config=configs/wavenet.py
+    python -m dance2wave.main --config=configs/wavenet.py:kinetics_dance/k400
+    python -m dance2wave.main --config=configs/wavenet.py:clip_folder,aistpp
 
-2 cores, no accelerator; the README gives time and result.
+A dataset other than the synthetic one, or several that are mixed, are named
+after the colon. 2 cores, no accelerator; the README gives time and result.
 """
 
 from ml_collections import ConfigDict
+
+SYNTHETIC_STYLES = ('house', 'hip_hop', 'rock', 'funk', 'salsa', 'pop')
+# Every word of dance2wave/datasets/styles.py; a test holds them equal.
+_WORDS = (
+  'aerobics ballet belly break capoeira cheer funk hip_hop house jazz '
+  'jumpstyle krump latin line locking march pop popping rock salsa square '
+  'swing tango tap waacking zumba'
+)
+STYLES = tuple(_WORDS.split())
 
 
 def get_config(dataset='synthetic_dance'):
@@ -13,11 +25,12 @@ def get_config(dataset='synthetic_dance'):
   config.seed = 0
   config.sample_rate_hz = 8000
   config.pose_rate_hz = 50
-  config.styles = ('house', 'hip_hop', 'rock', 'funk', 'salsa', 'pop')
+  is_synthetic = dataset.partition('/')[0] == 'synthetic_dance'
+  config.styles = SYNTHETIC_STYLES if is_synthetic else STYLES
 
   config.dataset = ConfigDict()
   config.dataset.name = dataset
-  config.dataset.config = ''
+  config.dataset.weights = ()
   config.dataset.data_dir = ''
   config.dataset.manual_dir = ''
   config.dataset.crop_s = 6.0
@@ -34,6 +47,7 @@ def get_config(dataset='synthetic_dance'):
   config.pose.window_s = 6.0
   config.pose.look_ahead_s = 6.0
   config.pose.dropout = 0.0
+  config.pose.describes = ()
 
   config.wave = ConfigDict()
   config.wave.num_cycles = 1
@@ -60,6 +74,8 @@ def get_config(dataset='synthetic_dance'):
   config.train.context_dropout = 0.0
   config.train.style_dropout = 1.0 / 4
   config.train.heads_weight = 1.0
+  config.train.is_audio_only = False
+  config.train.init_from = ()
   config.train.compute_dtype = 'float32'
   config.train.log_every = 10
   config.train.eval_every = 100

@@ -10,9 +10,11 @@ import jax
 import numpy as np
 import tensorflow_datasets as tfds
 import tqdm
+from absl import logging
 
 from dance2wave import pipeline
 from dance2wave.datasets import opening
+from dance2wave.errors import InputError
 from dance2wave.media.clip import Waveform
 from dance2wave.metrics import score, showcase
 from dance2wave.options import Options
@@ -23,30 +25,55 @@ from dance2wave.training.writer import MetricWriter
 _VERSIONS = ('jax', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
 
 
-def make_builder(options: Options) -> tfds.core.DatasetBuilder:
-  """Return the dataset's builder.
+def make_builders(options: Options) -> list[tfds.core.DatasetBuilder]:
+  """Return the builder of each dataset.
 
   Raises:
-    InputError: unknown dataset or config.
+    InputError: unknown dataset or config, or one folder for several datasets.
   """
-  return opening.make_builder(
-    options.dataset.name,
-    options.dataset.config or None,
-    options.dataset.data_dir or None,
-  )
+  data_dir = options.dataset.data_dir or None
+  builders = [
+    opening.make_builder(name, data_dir) for name in options.dataset.names
+  ]
+  manual = [b.name for b in builders if b.MANUAL_DOWNLOAD_INSTRUCTIONS]
+  if options.dataset.manual_dir and len(manual) > 1:
+    raise InputError(
+      f'dataset.manual_dir={options.dataset.manual_dir} for '
+      f'{", ".join(manual)}; expected a folder for each; build them first with '
+      'python -m dance2wave.datasets.build NAME --manual_dir=... and drop '
+      '--config.dataset.manual_dir'
+    )
+  return builders
 
 
-def prepare_dataset(options: Options) -> None:
-  """Build the dataset unless it is there."""
-  builder = make_builder(options)
-  manual_dir = options.dataset.manual_dir or None
-  if builder.is_prepared() and manual_dir is None:
-    return
-  if not builder.is_prepared():
-    print(f'Building {builder.name} in {builder.data_dir}', flush=True)
-  builder.download_and_prepare(
-    download_config=tfds.download.DownloadConfig(manual_dir=manual_dir)
-  )
+def prepare_datasets(options: Options) -> None:
+  """Build each dataset unless it is there.
+
+  Raises:
+    InputError: one needs files that it was not given; names the command.
+  """
+  for builder in make_builders(options):
+    manual_dir = options.dataset.manual_dir or None
+    if not builder.MANUAL_DOWNLOAD_INSTRUCTIONS:
+      manual_dir = None
+    if not builder.is_prepared():
+      print(f'Building {builder.name} in {builder.data_dir}', flush=True)
+    if not builder.is_prepared() or manual_dir:
+      builder.download_and_prepare(
+        download_config=tfds.download.DownloadConfig(manual_dir=manual_dir)
+      )
+    _warn_of_styles(builder, options)
+
+
+def _warn_of_styles(builder: tfds.core.DatasetBuilder, options: Options):
+  unknown = set(builder.info.metadata.get('styles', ())) - {*options.styles}
+  if unknown:
+    logging.warning(
+      '%s: the styles %s are not among those of the config and will not be '
+      'learned; add them with --config.styles',
+      builder.name,
+      ', '.join(sorted(unknown)),
+    )
 
 
 def read_test_clips(options: Options) -> list[pipeline.EvalClip]:
@@ -105,14 +132,45 @@ def _versions() -> dict[str, str]:
   }
 
 
+def _score_samples(options, folder, trained) -> dict:
+  """Sample test dances, write some, and return how they score."""
+  clips = read_test_clips(options)
+  # Clips are spread over threads, which share one copy of the weights.
+  params = jax.device_put(
+    jax.device_get(trained.params), jax.local_devices()[0]
+  )
+  generated = sample_clips(options, trained.graphdef, params, clips)
+  figures, heard = score.score_beats(
+    generated,
+    [clip.audio_T for clip in clips],
+    [clip.clip.beats_s for clip in clips],
+    options.sample_rate_hz,
+  )
+  write_samples(options, folder, clips, generated, heard)
+  return figures | {'num_clips': len(clips)}
+
+
+def _report(figures: dict, folder: pathlib.Path) -> None:
+  """Print the table of a finished run, and where the rest is."""
+  if 'num_clips' in figures:
+    print(score.format_table(figures, figures['num_clips']))
+    print(f'Videos, pictures: {folder / "samples"}')
+  else:
+    print(score.format_held_out(figures))
+  print(f'Figures: {folder / "result.json"}')
+
+
 def run(options: Options, folder: pathlib.Path) -> dict:
   """Do the main job in a workdir; go on where an earlier run stopped.
+
+  A run without joint steps, or of sound alone, is scored on held-out clips;
+  every other one samples test dances as well.
 
   Returns:
     The figures that are also in `result.json`.
   """
   began = time.monotonic()
-  make_builder(options)  # An unknown one is refused before all else.
+  make_builders(options)  # An unknown one is refused before all else.
   step.transformer_look_ahead_s(options)
   workdir.open_workdir(folder, options)
   result_path = folder / 'result.json'
@@ -121,31 +179,18 @@ def run(options: Options, folder: pathlib.Path) -> dict:
     print(
       f'{folder} is finished; remove {result_path} to sample and score again'
     )
-    print(score.format_table(figures, figures['num_clips']))
+    _report(figures, folder)
     return figures
-  prepare_dataset(options)
+  prepare_datasets(options)
   trained = loop.train(options, folder)
-  figures = {k: trained.figures[k] for k in ('nll', 'nll_shuffled_pose')}
-  clips = read_test_clips(options)
-  # Clips are spread over threads, which share one copy of the weights.
-  params = jax.device_put(
-    jax.device_get(trained.params), jax.local_devices()[0]
-  )
-  generated = sample_clips(options, trained.graphdef, params, clips)
-  beat_figures, heard = score.score_beats(
-    generated,
-    [clip.audio_T for clip in clips],
-    [clip.clip.beats_s for clip in clips],
-    options.sample_rate_hz,
-  )
-  write_samples(options, folder, clips, generated, heard)
-  figures |= beat_figures | {
-    'num_clips': len(clips),
+  figures = dict(trained.figures)
+  if options.samples_dances:
+    figures |= _score_samples(options, folder, trained)
+  figures |= {
     'num_steps': trained.num_steps,
     'seconds_train': trained.seconds,
     'seconds_total': time.monotonic() - began,
   }
   workdir.write_json(result_path, figures | _versions())
-  print(score.format_table(figures, len(clips)))
-  print(f'Videos, pictures: {folder / "samples"}  Figures: {result_path}')
+  _report(figures, folder)
   return figures

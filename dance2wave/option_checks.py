@@ -111,6 +111,9 @@ def _check_choices(o):
   }
   for key, (value, allowed) in choices.items():
     _require(value in allowed, key, value, ' or '.join(allowed))
+  for word in o.pose.describes:
+    allowed = ('style', 'audio_features')
+    _require(word in allowed, 'pose.describes', o.pose.describes, str(allowed))
   devices = o.mesh.data * o.mesh.fsdp
   _require(
     o.train.batch_size % devices == 0,
@@ -137,10 +140,32 @@ def _check_shares(o):
   _require(bool(o.styles), 'styles', o.styles, 'at least one style')
 
 
+def _check_datasets(o):
+  names, weights = o.dataset.names, o.dataset.weights
+  _require(all(names), 'dataset.name', o.dataset.name, 'names between commas')
+  _require(
+    len(set(names)) == len(names), 'dataset.name', o.dataset.name, 'each once'
+  )
+  _require(
+    len(weights) in (0, len(names)) and all(w > 0 for w in weights),
+    'dataset.weights',
+    weights,
+    f'() or {len(names)} number(s) above 0, one for each dataset',
+  )
+  is_alone = o.train.is_audio_only
+  _require(
+    not is_alone or not o.train.pose_steps,
+    'train.pose_steps',
+    o.train.pose_steps,
+    '0 where train.is_audio_only leaves the dance out',
+  )
+
+
 CHECKS = (
   _check_rates,
   _check_sizes,
   _check_crops,
   _check_choices,
   _check_shares,
+  _check_datasets,
 )

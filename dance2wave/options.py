@@ -19,8 +19,10 @@ class DatasetOptions:
   """Which TFDS dataset, and how clips are cropped.
 
   Attributes:
-    name: of the TFDS builder.
-    config: builder config; '' is the builder's default.
+    name: of the TFDS dataset, such as 'clip_folder' or
+      'synthetic_dance/debug'; several with commas between them are mixed.
+    weights: share of the training examples that each of several gets; () is
+      the same for all.
     data_dir: where TFDS keeps datasets; '' is its default.
     manual_dir: a user's own files, for builders that read them.
     crop_s: length of a training crop.
@@ -30,17 +32,27 @@ class DatasetOptions:
   """
 
   name: str
-  config: str
+  weights: tuple[float, ...]
   data_dir: str
   manual_dir: str
   crop_s: float
   cache_bytes: int
   is_augmented: bool
 
+  @property
+  def names(self) -> tuple[str, ...]:
+    """The name of each dataset."""
+    return tuple(name.strip() for name in self.name.split(','))
+
 
 @dataclasses.dataclass(frozen=True)
 class PoseOptions:
-  """Sizes of the pose transformer; see `PoseTransformer`."""
+  """Sizes of the pose transformer; see `PoseTransformer`.
+
+  Attributes:
+    describes: what it is asked for of a clip beside its rhythm: 'style',
+      'audio_features', both or neither.
+  """
 
   width: int
   num_heads: int
@@ -51,6 +63,7 @@ class PoseOptions:
   window_s: float
   look_ahead_s: float | None
   dropout: float
+  describes: tuple[str, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,6 +117,10 @@ class TrainOptions:
     context_dropout: share of clips whose WaveNet is given no context.
     style_dropout: share of clips whose WaveNet is not told the style.
     heads_weight: of the heads' loss in joint steps.
+    is_audio_only: whether joint steps train the WaveNet alone, with a clip's
+      labels and without its dance.
+    init_from: workdirs of finished runs whose trained parameters this one
+      starts from.
     compute_dtype: 'float32' or 'bfloat16'; parameters stay float32.
     log_every: steps between lines of metrics.
     eval_every: steps between held-out likelihoods.
@@ -125,6 +142,8 @@ class TrainOptions:
   context_dropout: float
   style_dropout: float
   heads_weight: float
+  is_audio_only: bool
+  init_from: tuple[str, ...]
   compute_dtype: str
   log_every: int
   eval_every: int
@@ -181,6 +200,11 @@ class Options:
   train: TrainOptions
   mesh: MeshOptions
   sample: SampleOptions
+
+  @property
+  def samples_dances(self) -> bool:
+    """Whether a run of these options ends in a model that can be sampled."""
+    return self.train.joint_steps > 0 and not self.train.is_audio_only
 
   @property
   def samples_per_frame(self) -> int:

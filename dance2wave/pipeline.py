@@ -11,12 +11,14 @@ step with the same batches, and any number of processes shares the same ones.
 import collections
 import dataclasses
 import functools
+import itertools
 from collections.abc import Iterator, Sequence
 from concurrent import futures
 
 import numpy as np
 
 from dance2wave.datasets import augment, clips, targets
+from dance2wave.datasets.mixture import as_mixture
 from dance2wave.datasets.opening import Source
 from dance2wave.errors import InputError
 from dance2wave.pose.features import motion_features
@@ -34,10 +36,11 @@ def _check_audio(clip: clips.ReadyClip) -> None:
     )
 
 
-@functools.lru_cache(maxsize=4)
-def _permutation(seed: int, epoch: int, length: int) -> np.ndarray:
+@functools.lru_cache(maxsize=16)
+def _permutation(seed: int, epoch: int, part: int, length: int) -> np.ndarray:
   # An example's key has two numbers, so that no stream is used twice.
-  return np.random.default_rng((seed, epoch, length)).permutation(length)
+  key = (seed, epoch, length, part) if part else (seed, epoch, length)
+  return np.random.default_rng(key).permutation(length)
 
 
 def _frames(crop_s: float, pose_rate_hz: int) -> int:
@@ -80,6 +83,8 @@ _AXES = {
   'motion': 'FM',
   'audio': 'T',
   'beats': 'K',
+  'label': 'S',
+  'features': 'FA',
   **dict.fromkeys(
     ('beat', 'half_beat', 'beat_phase', 'onset', 'level', 'valid'), 'F'
   ),
@@ -91,19 +96,23 @@ class Pipeline:
   """Endless batches of crops of one split.
 
   Attributes:
-    source: clips of the schema by index: `open_source(...)` or a list.
+    source: clips of the schema by index: `open_source(...)`, a list, or a
+      `Mixture` of such, from which clips are drawn by its weights.
     batch_size: over all processes.
     crop_s: length of a crop, a whole number of pose frames; a clip that is
       shorter is padded with silence and poses of confidence 0.
     sample_rate_hz: of audio_BT, a multiple of pose_rate_hz.
     pose_rate_hz: of the frames.
-    styles: the vocabulary of style_B.
+    styles: the vocabulary of label_BS.
     seed: with the step it decides everything.
     process_index: which part of the global batch is ours.
     process_count: how many parts there are.
     augmentation: of the training examples.
     cache_bytes: memory for clips on the model's grid.
     need_audio: refuse clips without audio.
+    with_motion: whether the dance is read at all; motion_BFM has M = 0
+      without it.
+    with_features: whether features_BFA is asked for; A = 28 with it, else 0.
   """
 
   source: Source
@@ -118,10 +127,13 @@ class Pipeline:
   augmentation: augment.Augmentation = augment.NONE
   cache_bytes: float = 2e9
   need_audio: bool = True
+  with_motion: bool = True
+  with_features: bool = False
 
   def __post_init__(self):
     _check_batching(self.batch_size, self.process_index, self.process_count)
-    if not len(self.source):
+    mixed = as_mixture(self.source)
+    if not all(len(part) for part in mixed.parts):
       raise InputError(
         'the split has no clips; expected at least one; choose another split'
       )
@@ -130,30 +142,39 @@ class Pipeline:
       sample_rate_hz=self.sample_rate_hz,
       pose_rate_hz=self.pose_rate_hz,
       max_bytes=self.cache_bytes,
+      with_features=self.with_features,
     )
     num_frames = _frames(self.crop_s, self.pose_rate_hz)
+    object.__setattr__(self, '_mixture', mixed)
     object.__setattr__(self, '_cache', cache)
     object.__setattr__(self, '_num_frames', num_frames)
     object.__setattr__(self, '_batches', self._make_batches())
-    self._clip(0)
+    for offset in mixed.offsets:
+      self._clip(offset)
 
   def _make_batches(self):
     # grain brings jax, and nothing else on the numpy side does.
     import grain
 
-    examples = (
-      grain.MapDataset.range(len(self.source))
+    parts = [
+      grain.MapDataset.range(len(part))
       .repeat()
-      .map_with_index(self._shuffled)
-      .map_with_index(self._example)
-    )
+      .map_with_index(functools.partial(self._shuffled, which))
+      for which, part in enumerate(self._mixture.parts)
+    ]
+    mixed = parts[0]
+    if len(parts) > 1:
+      mixed = grain.MapDataset.mix(parts, self._mixture.weights)
+    examples = mixed.map_with_index(self._example)
     ours = examples[self.process_index :: self.process_count]
     return ours.batch(self.batch_size // self.process_count)
 
-  def _shuffled(self, position: int, index: int) -> int:
+  def _shuffled(self, which: int, position: int, index: int) -> int:
     """Return the clip at a position; every epoch has an order of its own."""
-    epoch = position // len(self.source)
-    return int(_permutation(self.seed, epoch, len(self.source))[index])
+    length = len(self._mixture.parts[which])
+    epoch = position // length
+    order = _permutation(self.seed, epoch, which, length)
+    return self._mixture.offsets[which] + int(order[index])
 
   def _clip(self, index: int) -> clips.ReadyClip:
     clip = self._cache[index]
@@ -180,22 +201,38 @@ class Pipeline:
     rng = np.random.default_rng((self.seed, position))
     clip = self._clip(clip_index)
     crop = self._crop(clip, rng)
-    pose_FJD = augment.augment_pose(
-      crop.pose_FJD, rng, self.augmentation, pose_rate_hz=self.pose_rate_hz
-    )
     valid_s = crop.num_valid / self.pose_rate_hz
     values = {
-      'motion': np.asarray(
-        motion_features(pose_FJD, self.pose_rate_hz), np.float32
-      ),
+      'motion': self._motion(crop.pose_FJD, rng),
       'audio': crop.audio_T,
       **_frame_targets(crop, self.pose_rate_hz),
       **_padded_beats(crop.beats_s, self.crop_s, valid_s),
-      'style': np.int32(clips.style_index(clip.style, self.styles)),
+      **self._features(crop),
+      'label': clips.label_vector(clip.labels, self.styles),
       'has_audio': np.bool_(clip.has_audio),
       'clip_index': np.int32(clip_index),
     }
     return {f'{k}_B{_AXES.get(k, "")}': v for k, v in values.items()}
+
+  def _motion(
+    self, pose_FJD: np.ndarray, rng: np.random.Generator
+  ) -> np.ndarray:
+    if not self.with_motion:
+      return np.zeros((len(pose_FJD), 0), np.float32)
+    rate_hz = self.pose_rate_hz
+    pose_FJD = augment.augment_pose(
+      pose_FJD, rng, self.augmentation, pose_rate_hz=rate_hz
+    )
+    return np.asarray(motion_features(pose_FJD, rate_hz), np.float32)
+
+  def _features(self, crop: clips.Crop) -> Batch:
+    features_FA = crop.features_FA
+    if not self.with_features:
+      features_FA = features_FA[:, :0]
+    has_features = np.bool_(len(features_FA) > 0)
+    shape = (len(crop.pose_FJD), features_FA.shape[1])
+    filled = features_FA if has_features else np.zeros(shape, np.float32)
+    return {'features': filled, 'has_features': has_features}
 
   def batch(self, step: int) -> Batch:
     """Return this process's part of global batch `step`, a dict of arrays.
@@ -207,7 +244,9 @@ class Pipeline:
     onset_BF, level_BF: 0 to 1.
     valid_BF: bool; False after the end of a short clip.
     beats_BK: seconds from the crop's start, padded with -1; num_beats_B.
-    style_B: int32, -1 if unknown. has_audio_B: bool. clip_index_B: int32.
+    features_BFA: audio features, zero where has_features_B is not.
+    label_BS: 1 for the style and the tags of a clip, else 0; all 0: unknown.
+    has_audio_B: bool. clip_index_B: int32.
     """
     return self._batches[step]
 
@@ -268,14 +307,13 @@ def eval_clips(
   """Yield the first clips of a split in order, whole and unchanged.
 
   Args:
-    source: clips of the schema by index: `open_source(...)` or a list.
+    source: clips of the schema by index; those of a `Mixture` in turns.
     sample_rate_hz: of the audio, a multiple of pose_rate_hz.
     pose_rate_hz: of the features.
     num_clips: how many; None for all.
     need_audio: refuse clips without audio.
   """
-  num_clips = len(source) if num_clips is None else min(num_clips, len(source))
-  for index in range(num_clips):
+  for index in itertools.islice(as_mixture(source).in_turns(), num_clips):
     clip = clips.ready_clip(
       source[index], sample_rate_hz=sample_rate_hz, pose_rate_hz=pose_rate_hz
     )

@@ -52,15 +52,23 @@ def _check_draw() -> None:
 
 def _sample() -> None:
   from dance2wave.pose import source
-  from dance2wave.sampling import files, load, offline
+  from dance2wave.sampling import files, offline
+  from dance2wave.training import warm_start
 
   _check_draw()
   jobs = files.plan_jobs(files.find_inputs(_INPUT.value), _OUTPUT.value)
   for job in jobs:
     files.check_output(job)
-  options, graphdef, params = load.load_model(
+  options, graphdef, params = warm_start.load_ema(
     pathlib.Path(_WORKDIR.value).absolute()
   )
+  if not options.samples_dances:
+    raise InputError(
+      f'--workdir={_WORKDIR.value} has trained no sound for dances '
+      f'(train.joint_steps={options.train.joint_steps}, train.is_audio_only='
+      f'{options.train.is_audio_only}); expected a run of both; train one with '
+      f'--config.train.init_from="(\'{_WORKDIR.value}\',)"'
+    )
   draw = offline.make_draw(
     options,
     temperature=_TEMPERATURE.value,

@@ -228,9 +228,7 @@ def test_a_folder_without_a_good_video_is_refused(videos, tmp_path):
   for name in ('broken.mp4', 'broken.npz'):
     shutil.copy(videos / name, folder)
   builder = builder_of(folder, tmp_path / 'data')
-  with pytest.raises(
-    InputError, match=r'1 failed; first: broken'
-  ):
+  with pytest.raises(InputError, match=r'1 failed; first: broken'):
     builder.download_and_prepare()
   assert not builder.is_prepared()
 
@@ -239,3 +237,25 @@ def test_another_folder_is_not_mistaken_for_this_one(built, tmp_path):
   again = builder_of(tmp_path, built._data_dir_root)
   with pytest.raises(InputError, match='was built from'):
     again.download_and_prepare()
+
+
+def test_a_list_of_videos_is_as_good_as_a_folder(videos, tmp_path):
+  listed = tmp_path / 'keep.txt'
+  listed.write_text(f'{videos / "a.mp4"}\n\nhere.mp4\r\n')
+  shutil.copy(videos / 'b.mp4', tmp_path / 'here.mp4')
+  shutil.copy(videos / 'b.npz', tmp_path / 'here.npz')
+  (tmp_path / 'styles.csv').write_text('file,style\nhere.mp4,Hip-Hop\n')
+  builder = builder_of(listed, tmp_path / 'data')
+  builder.download_and_prepare()
+  clips = all_clips(builder)
+  assert len(clips) == 4
+  assert clips['here.mp4#0'][1]['style'] == b'hip_hop'
+  assert builder.info.metadata['styles'] == ['hip_hop']
+  for line, message in (
+    ('gone.mp4\n', "names 'gone.mp4'"),
+    ('styles.csv\n', "names 'styles.csv'"),
+    ('\n', 'names no video'),
+  ):
+    listed.write_text(line)
+    with pytest.raises(InputError, match=message):
+      builder_of(listed, tmp_path / 'other').download_and_prepare()

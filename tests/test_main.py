@@ -72,7 +72,7 @@ def test_main_refuses_the_workdir_of_another_config(trained):
       ['pose_rate_hz=30', '8000'],
     ),
     (
-      ['--config=configs/debug.py', '--config.dataset.config=ambigous'],
+      ['--config=configs/debug.py:synthetic_dance/ambigous'],
       ['ambigous', 'ambiguous'],
     ),
     (

@@ -184,7 +184,7 @@ def test_look_ahead_is_shared_within_the_total():
 def test_wavenet_is_causal_over_exactly_its_receptive_field(kernel):
   model = make_wave(kernel)
   past = jax.random.normal(jax.random.key(0), (1, 120))
-  condition = model.condition(jnp.ones((1, 13, 5)), jnp.array([1]))
+  condition = model.condition(jnp.ones((1, 13, 5)), jnp.eye(3)[:1])
   changed = past.at[0, 50].add(1.0)
   difference = jnp.abs(model(past, condition) - model(changed, condition))
   touched = np.flatnonzero(np.asarray(difference.sum((0, 2))))
@@ -198,7 +198,7 @@ def test_wavenet_step_equals_the_whole_sequence(kernel):
   model = make_wave(kernel)
   past = 0.3 * jax.random.normal(jax.random.key(0), (2, 120))
   context = jax.random.normal(jax.random.key(1), (2, 13, 5))
-  condition = model.condition(context, jnp.array([1, -1]))
+  condition = model.condition(context, jnp.eye(3)[1:] * jnp.array([[1.0], [0.0]]))
   whole = model(past, condition)
   state, step, out = model.start(2), jax.jit(model.step), []
   for sample in range(120):
@@ -214,9 +214,9 @@ def test_context_changes_only_the_samples_between_its_neighbours():
   model = make_wave(dilations=(1,))
   past = jnp.zeros((1, 120))
   context = jnp.zeros((1, 13, 5))
-  style = jnp.array([-1])
-  one = model(past, model.condition(context, style))
-  two = model(past, model.condition(context.at[:, 6].set(1.0), style))
+  label = jnp.zeros((1, 3))
+  one = model(past, model.condition(context, label))
+  two = model(past, model.condition(context.at[:, 6].set(1.0), label))
   touched = np.flatnonzero(np.asarray(jnp.abs(one - two).sum((0, 2))))
   assert touched[0] == 51
   assert touched[-1] == 69
@@ -249,9 +249,9 @@ def test_conditioning_reaches_the_outputs_of_the_joined_model():
   motion = jax.random.normal(jax.random.key(0), (2, 12, MOTION_DIM))
   valid = jnp.ones((2, 12), bool)
   past = jnp.zeros((2, 110))
-  style = jnp.array([0, -1])
-  outputs, heads = model(motion, valid, past, style)
+  label = jnp.eye(3)[:2]
+  outputs, heads = model(motion, valid, past, label)
   assert outputs.shape == (2, 110, 16)
   assert heads.shape[:2] == (2, 12)
-  other, _ = model(motion[::-1], valid, past, style)
+  other, _ = model(motion[::-1], valid, past, label)
   assert float(jnp.abs(outputs - other).max()) > 1e-4

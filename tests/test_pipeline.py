@@ -99,11 +99,11 @@ def test_batches_have_the_promised_shapes(source):
   assert batch['has_audio_B'].all()
   for row, index in enumerate(batch['clip_index_B']):
     style = ('pop', 'house', 'polka')[index % 3]
-    expected = STYLES.index(style) if style in STYLES else -1
-    assert batch['style_B'][row] == expected
+    label = [float(style == word) for word in STYLES]
+    assert batch['label_BS'][row].tolist() == label
     inside = batch['beats_BK'][row] >= 0
     assert inside.sum() == batch['num_beats_B'][row] > 0
-  assert batch['style_B'].dtype == batch['num_beats_B'].dtype == np.int32
+  assert batch['num_beats_B'].dtype == np.int32
 
 
 def test_batch_is_a_pure_function_of_seed_and_step(source):
@@ -219,16 +219,17 @@ def test_bad_options_are_named(source, changes, message):
 
 
 def test_sources_that_cannot_be_opened(tmp_path):
-  for args, message in (
-    ({'dataset': 'nope'}, "dataset is 'nope'"),
-    ({'dataset': 'synthetic_dance', 'config': 'nope'}, 'one of: default'),
+  for name, message in (
+    ('nope', "dataset is 'nope'"),
+    ('synthetic_dance/nope', 'one of: default'),
     (
-      {'dataset': 'synthetic_dance', 'config': 'debug'},
-      r'datasets\.build synthetic_dance --config=debug --data_dir=',
+      'synthetic_dance/debug',
+      r'datasets\.build synthetic_dance/debug --data_dir=',
     ),
+    ('clip_folder', r'build clip_folder --data_dir=.* --manual_dir='),
   ):
     with pytest.raises(InputError, match=message):
-      opening.open_source(**args, data_dir=str(tmp_path))
+      opening.open_source(name, str(tmp_path))
 
 
 def test_eval_clips_are_whole_and_in_order(source):

@@ -63,7 +63,7 @@ def test_one_clip_can_be_learnt_by_heart(is_mixture, steps):
 
   def loss_fn(params):
     wave = nnx.merge(graphdef, params)
-    outputs = wave(past, wave.condition(context, jnp.array([0])))
+    outputs = wave(past, wave.condition(context, jnp.ones((1, 1))))
     mask = jnp.ones_like(audio)
     return losses.wave_nll(
       outputs, audio, mask, levels=256, is_mixture=is_mixture

@@ -190,7 +190,7 @@ def test_a_batch_is_split_by_clips_over_all_devices():
   mesh = sharding.make_mesh(2, 4)
   batch = {
     'audio_BT': np.arange(16 * 5, dtype=np.int16).reshape(16, 5),
-    'style_B': np.arange(16, dtype=np.int32),
+    'clip_index_B': np.arange(16, dtype=np.int32),
   }
   placed = sharding.shard_batch(batch, mesh)
   for name, array in placed.items():
@@ -211,12 +211,12 @@ def test_the_loss_and_its_gradient_are_those_of_one_device(capfd):
   batch = {
     'context': rng.standard_normal((8, 4, 8)).astype(np.float32),
     'past': rng.standard_normal((8, 30)).astype(np.float32),
-    'style': np.arange(8, dtype=np.int32) % 4 - 1,
+    'label': np.eye(4, 3, dtype=np.float32)[np.arange(8) % 4],
   }
 
   def loss(params, batch):
     model = nnx.merge(graphdef, params)
-    condition = model.condition(batch['context'], batch['style'])
+    condition = model.condition(batch['context'], batch['label'])
     return jnp.mean(model(batch['past'], condition) ** 2)
 
   step = jax.jit(jax.value_and_grad(loss))

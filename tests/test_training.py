@@ -19,7 +19,7 @@ from dance2wave.training.optimizer import make_optimizer
 @pytest.fixture(scope='module')
 def data_dir(tmp_path_factory):
   folder = tmp_path_factory.mktemp('tfds')
-  experiment.prepare_dataset(make_options(folder))
+  experiment.prepare_datasets(make_options(folder))
   return folder
 
 
@@ -194,7 +194,7 @@ def _abstract_batch(options, mesh):
     'audio_BT': ((clips, frames * options.samples_per_frame), np.float32),
     'valid_BF': ((clips, frames), bool),
     'has_audio_B': ((clips,), bool),
-    'style_B': ((clips,), np.int32),
+    'label_BS': ((clips, len(options.styles)), np.float32),
   }
   names = ('beat', 'half_beat', 'beat_phase', 'onset', 'level')
   shapes |= {f'{k}_BF': ((clips, frames), np.float32) for k in names}

@@ -14,6 +14,11 @@ import numpy as np
 import soxr
 
 from dance2wave.datasets import targets
+from dance2wave.datasets.audio_features import (
+  AUDIO_FEATURES_RATE_HZ,
+  NUM_AUDIO_FEATURES,
+  audio_features,
+)
 from dance2wave.datasets.schema import to_int16
 from dance2wave.errors import InputError
 from dance2wave.media.audio import resample
@@ -30,25 +35,28 @@ class ReadyClip:
 
   Attributes:
     clip_id: of the dataset.
-    style: '' if unknown.
+    labels: its style, if known, and its tags, if the source has any.
     duration_s: of the whole clip; the grid ends before it.
     pose_FJD: (F, 14, 3) float32 core14, cleaned.
     audio_T: (F * hop,) int16.
     onset_F: (F,) float32 onset strength, 0 to 1.
     onset_scale: the spectral flux that is onset strength 1 in this clip.
     level_F: (F,) float32 loudness, 0 to 1.
+    features_FA: (F, 28) float32 audio features, each of mean 0 and deviation
+      1 over the clip; F = 0 where they are unknown or not asked for.
     beats_s: (K,) float64.
     has_audio: False for a source without sound; audio_T is then all zero.
   """
 
   clip_id: str
-  style: str
+  labels: tuple[str, ...]
   duration_s: float
   pose_FJD: np.ndarray
   audio_T: np.ndarray
   onset_F: np.ndarray
   onset_scale: float
   level_F: np.ndarray
+  features_FA: np.ndarray
   beats_s: np.ndarray
   has_audio: bool
 
@@ -61,6 +69,34 @@ class ReadyClip:
 
 def _text(value: bytes | str) -> str:
   return value.decode('utf-8') if isinstance(value, bytes) else str(value)
+
+
+def _labels(example: Mapping[str, Any]) -> tuple[str, ...]:
+  """Return the style and what `aux/labels` lists with commas between."""
+  words = [_text(example['style'])]
+  words += _text(example.get('aux', {}).get('labels', '')).split(',')
+  return tuple(word for word in words if word)
+
+
+def _ready_features(
+  example: Mapping[str, Any], num_frames: int, pose_rate_hz: int
+) -> np.ndarray:
+  """Return a source's own audio features, or those of its sound.
+
+  They are put on the grid of poses and standardised over the clip, because no
+  dance can tell how a recording was made: always to say the mean costs 1.
+  """
+  features_FA = example.get('aux', {}).get('audio_features_FA', ())
+  if not len(features_FA):
+    floats_T = np.asarray(example['audio'], np.float32) / 32768.0
+    features_FA = audio_features(floats_T, int(example['sample_rate_hz']))
+  if len(features_FA) < 2:
+    return np.zeros((0, NUM_AUDIO_FEATURES), np.float32)
+  deviation_A = np.maximum(features_FA.std(axis=0), 1e-3)
+  standard_FA = (features_FA - features_FA.mean(axis=0)) / deviation_A
+  ratio = AUDIO_FEATURES_RATE_HZ / pose_rate_hz
+  position_F = np.minimum(np.arange(num_frames) * ratio, len(standard_FA) - 1)
+  return _at(standard_FA.astype(np.float32), position_F)
 
 
 def _ready_pose(example: Mapping[str, Any], pose_rate_hz: int) -> np.ndarray:
@@ -89,9 +125,19 @@ def _ready_audio(
 
 
 def ready_clip(
-  example: Mapping[str, Any], *, sample_rate_hz: int, pose_rate_hz: int
+  example: Mapping[str, Any],
+  *,
+  sample_rate_hz: int,
+  pose_rate_hz: int,
+  with_features: bool = False,
 ) -> ReadyClip:
   """Put an example of the schema on the grid of the model.
+
+  Args:
+    example: of a data source.
+    sample_rate_hz: of the audio, a multiple of pose_rate_hz.
+    pose_rate_hz: of the frames.
+    with_features: whether audio features are asked for.
 
   Raises:
     InputError: names the clip and what is wrong with it.
@@ -113,13 +159,16 @@ def ready_clip(
   onset_scale = targets.onset_scale(flux_F)
   return ReadyClip(
     clip_id=clip_id,
-    style=_text(example['style']),
+    labels=_labels(example),
     duration_s=float(example['duration_s']),
     pose_FJD=pose_FJD,
     audio_T=audio_T,
     onset_F=np.clip(flux_F / onset_scale, 0, 1),
     onset_scale=onset_scale,
     level_F=targets.level(floats_T, hop),
+    features_FA=_ready_features(example, len(pose_FJD), pose_rate_hz)
+    if with_features
+    else np.zeros((0, NUM_AUDIO_FEATURES), np.float32),
     beats_s=np.asarray(example['beats_s'], np.float64),
     has_audio=len(example['audio']) > 0,
   )
@@ -140,12 +189,14 @@ class ClipCache(Sequence):
     sample_rate_hz: int,
     pose_rate_hz: int,
     max_bytes: float = 2e9,
+    with_features: bool = False,
   ):
     samples_per_frame(sample_rate_hz, pose_rate_hz)
     self._source = source
-    self._rates = {
+    self._wanted = {
       'sample_rate_hz': sample_rate_hz,
       'pose_rate_hz': pose_rate_hz,
+      'with_features': with_features,
     }
     self._kept: dict[int, ReadyClip] = {}
     self._room = max_bytes
@@ -158,7 +209,7 @@ class ClipCache(Sequence):
     index = range(len(self))[index]
     clip = self._kept.get(index)
     if clip is None:
-      clip = ready_clip(self._source[index], **self._rates)
+      clip = ready_clip(self._source[index], **self._wanted)
       with self._lock:
         if index not in self._kept and clip.nbytes <= self._room:
           self._kept[index] = clip
@@ -175,6 +226,7 @@ class Crop:
       position with confidence 0.
     audio_T: (F * hop,) float32 in [-1, 1); zero after the end.
     onset_F: (F,), and level_F: zero after the end.
+    features_FA: (F, 28), or (0, 28) where the clip has none.
     beats_s: all beats of the clip, relative to the crop's start.
     num_valid: frames before the end of the clip.
   """
@@ -183,6 +235,7 @@ class Crop:
   audio_T: np.ndarray
   onset_F: np.ndarray
   level_F: np.ndarray
+  features_FA: np.ndarray
   beats_s: np.ndarray
   num_valid: int
 
@@ -254,10 +307,17 @@ def crop(
     onset_F = np.clip(flux_F / clip.onset_scale, 0, 1)
     level_F = targets.level(audio_T, hop)
   onset_F[num_valid:] = level_F[num_valid:] = 0.0
+  features_FA = clip.features_FA
+  if len(features_FA):
+    features_FA = _at(features_FA, inside_F)
   beats_s = (clip.beats_s - start / pose_rate_hz) * (100 / percent)
-  return Crop(pose_FJD, audio_T, onset_F, level_F, beats_s, num_valid)
+  return Crop(
+    pose_FJD, audio_T, onset_F, level_F, features_FA, beats_s, num_valid
+  )
 
 
-def style_index(style: str, styles: Sequence[str]) -> int:
-  """Return the place of a style in the vocabulary; -1 if it is not there."""
-  return styles.index(style) if style in styles else -1
+def label_vector(
+  labels: Sequence[str], vocabulary: Sequence[str]
+) -> np.ndarray:
+  """Return (S,) float32: 1 at each label of the vocabulary; others are left."""
+  return np.array([word in labels for word in vocabulary], np.float32)

@@ -75,3 +75,30 @@ def format_table(figures: dict[str, float], num_clips: int) -> str:
       f'{_cell(wrong)}'
     )
   return '\n'.join(lines)
+
+
+# Figure and what it is called in the table.
+_HELD_OUT_ROWS = (
+  ('nll', 'nats per sample'),
+  ('beat', 'beat, nats above the best'),
+  ('onset', 'onset, nats above the best'),
+  ('level', 'level, nats above the best'),
+  ('phase_cosine', 'beat phase, mean cosine'),
+  ('style_accuracy', 'style accuracy'),
+  ('audio_features', 'audio features, error'),
+)
+
+
+def format_held_out(figures: dict[str, float]) -> str:
+  """Return a table of held-out figures beside those of chance.
+
+  Chance is the neighbour's dance (or, in a run of sound alone, its labels)
+  in place of the clip's own.
+  """
+  lines = [f'{"held-out clips":30s}  right   chance']
+  for key, name in _HELD_OUT_ROWS:
+    shuffled = [k for k in figures if k.startswith(f'{key}_shuffled')]
+    if key in figures and shuffled:
+      right, chance = figures[key], figures[shuffled[0]]
+      lines.append(f'{name:30s}{_cell(right)}  {_cell(chance)}')
+  return '\n'.join(lines)

@@ -40,11 +40,11 @@ class Dance2Wave(nnx.Module):
     )
     return joined * valid[..., None].astype(joined.dtype)
 
-  def __call__(self, motion_BFM, valid_BF, past_BT, style_B, rngs=None):
+  def __call__(self, motion_BFM, valid_BF, past_BT, label_BS, rngs=None):
     """Return outputs (B, T, O) and head logits (B, F, H).
 
     T = (F - 1) x samples per frame: the last frame only closes the
     interpolation. past[t] = x[t - 1], on the mu-law scale.
     """
     context, heads = self.listen(motion_BFM, valid_BF, rngs)
-    return self.wave(past_BT, self.wave.condition(context, style_B)), heads
+    return self.wave(past_BT, self.wave.condition(context, label_BS)), heads

@@ -37,6 +37,10 @@ class PoseTransformer(nnx.Module):
   attention finds the pulse over seconds, and top convolutions put both
   together at frame precision.
 
+  Beside the rhythm heads it may be given two that describe a whole clip or
+  its sound (`describe_style`, `describe_features`); nothing downstream reads
+  them, they only shape the context.
+
   Attributes:
     look_ahead: frames of the future that an output depends on.
   """
@@ -55,6 +59,8 @@ class PoseTransformer(nnx.Module):
     look_ahead_s,
     pose_rate_hz,
     dropout=0.0,
+    num_styles=0,
+    num_features=0,
     rngs,
   ):
     half_window = round(0.5 * window_s * pose_rate_hz)
@@ -96,6 +102,10 @@ class PoseTransformer(nnx.Module):
     self.look_ahead = sum(layer.look_ahead for layer in self.layers)
     self.norm = RMSNorm(width)
     self.heads = Dense(width, NUM_HEADS, rngs=rngs, scale=0.1)
+    if num_styles:
+      self.style_head = Dense(width, num_styles, rngs=rngs, scale=0.1)
+    if num_features:
+      self.features_head = Dense(width, num_features, rngs=rngs, scale=0.1)
 
   def __call__(self, motion_BFM, valid_BF, rngs=None):
     """Return context (B, F, C) and head logits (B, F, NUM_HEADS)."""
@@ -104,6 +114,16 @@ class PoseTransformer(nnx.Module):
       x = layer(x, valid_BF, rngs=rngs)
     context = self.norm(x)
     return context, self.heads(context)
+
+  def describe_style(self, context_BFC, valid_BF):
+    """Return style logits (B, S) of whole clips."""
+    weight = valid_BF[..., None].astype(context_BFC.dtype)
+    total = jnp.maximum(jnp.sum(weight, axis=1), 1.0)
+    return self.style_head(jnp.sum(context_BFC * weight, axis=1) / total)
+
+  def describe_features(self, context_BFC):
+    """Return the audio features (B, F, A) that the dance suggests."""
+    return self.features_head(context_BFC)
 
   def start(self, batch, dtype=jnp.float32):
     """Return the state before the first frame."""

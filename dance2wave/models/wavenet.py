@@ -50,6 +50,7 @@ class WaveNet(nnx.Module):
     is_mixture=False,
   ):
     layers = len(dilations)
+    self.num_labels = num_styles
     self.dilations, self.kernel = tuple(dilations), kernel
     self.gate, self.samples_per_frame = gate, samples_per_frame
     self.receptive_field = receptive_field(dilations, kernel)
@@ -61,26 +62,28 @@ class WaveNet(nnx.Module):
     self.context = Dense(
       context_dim, layers * 2 * gate, rngs=rngs, use_bias=False
     )
-    # Style 0 is 'not said'; style s is row s + 1.
+    # Row 0 is for clips of which nothing is said; label s is row s + 1.
     self.style = nnx.Param(jnp.zeros((num_styles + 1, layers * 2 * gate)))
     self.hidden = Dense(skip, skip, rngs=rngs)
     self.logits = Dense(skip, num_outputs, rngs=rngs)
     if is_mixture:
       self.logits.bias = nnx.Param(mixture_bias(num_outputs // 3))
 
-  def condition(self, context_BFC, style_B):
-    """Project context and style to what every layer's gate is given.
+  def condition(self, context_BFC, label_BS):
+    """Project context and labels to what every layer's gate is given.
 
     Args:
       context_BFC: (B, F, C) at pose-frame rate.
-      style_B: (B,) style index, -1 where it is not said.
+      label_BS: (B, S) 1 for each label of the clip (its style, or its tags),
+        else 0; nothing is said of a clip whose row is zero.
 
     Returns:
       (B, F, L, 2 G).
     """
     frames = self.context(context_BFC)
-    table = self.style[...].astype(frames.dtype)
-    frames = frames + table[style_B + 1][:, None]
+    silent_B1 = 1.0 - jnp.max(label_BS, axis=1, keepdims=True)
+    label = jnp.concatenate([silent_B1, label_BS], axis=1).astype(frames.dtype)
+    frames = frames + (label @ self.style[...].astype(frames.dtype))[:, None]
     return frames.reshape(*frames.shape[:2], len(self.dilations), 2 * self.gate)
 
   def __call__(self, past_BT, condition_BFLG):

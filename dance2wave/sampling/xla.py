@@ -66,7 +66,8 @@ def _run(graphdef, params, context_BFC, style_B, uniform_FSB2, state, draw):
   if draw.guidance != 1.0:
     context_BFC = jnp.concatenate([context_BFC, jnp.zeros_like(context_BFC)])
     style_B = jnp.concatenate([style_B, jnp.full_like(style_B, -1)])
-  condition = jnp.moveaxis(wave.condition(context_BFC, style_B), 1, 0)
+  label_BS = jax.nn.one_hot(style_B, wave.num_labels)  # -1 is a row of zeros
+  condition = jnp.moveaxis(wave.condition(context_BFC, label_BS), 1, 0)
   weight = jnp.arange(wave.samples_per_frame) / wave.samples_per_frame
 
   def one_frame(carry, inputs):

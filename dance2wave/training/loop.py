@@ -13,7 +13,7 @@ from absl import logging
 
 from dance2wave import options as options_lib
 from dance2wave import pipeline
-from dance2wave.datasets import augment, opening
+from dance2wave.datasets import augment, mixture, opening
 from dance2wave.errors import InputError
 from dance2wave.options import Options
 from dance2wave.pose.features import MOTION_DIM
@@ -21,6 +21,7 @@ from dance2wave.training import optimizer as optimizer_lib
 from dance2wave.training import sharding, step
 from dance2wave.training.checkpoint import Checkpoints
 from dance2wave.training.state import TrainState
+from dance2wave.training.warm_start import warm_start
 from dance2wave.training.writer import MetricWriter
 
 # Which split of a built dataset is held out during training.
@@ -46,23 +47,26 @@ class Trained:
   seconds: float
 
 
-def open_split(options: Options, split: str) -> opening.Source:
-  """Open a split; where it is empty, one that is nearer to training.
+def open_split(options: Options, split: str) -> mixture.Mixture:
+  """Open a split of every dataset, as one mixture.
 
-  A folder of a few videos may leave nothing for validation or test. Figures
-  on what was trained on are better than none as long as it is said.
+  Where a dataset's split is empty, one that is nearer to training is used: a
+  folder of a few videos may leave nothing for validation or test. Figures on
+  what was trained on are better than none as long as it is said.
   """
-  place = {
-    'config': options.dataset.config or None,
-    'data_dir': options.dataset.data_dir or None,
-  }
+  parts = []
   order = ('test', 'validation', 'train')
-  there = opening.split_names(options.dataset.name, **place)
-  nearer = [name for name in order[order.index(split) :] if name in there]
-  chosen = nearer[0] if nearer else split
-  if chosen != split:
-    logging.warning('There are no %s clips: %s is used instead', split, chosen)
-  return opening.open_source(options.dataset.name, split=chosen, **place)
+  for name in options.dataset.names:
+    data_dir = options.dataset.data_dir or None
+    there = opening.split_names(name, data_dir)
+    nearer = [word for word in order[order.index(split) :] if word in there]
+    chosen = nearer[0] if nearer else split
+    if chosen != split:
+      logging.warning(
+        'There are no %s clips in %s: %s is used instead', split, name, chosen
+      )
+    parts.append(opening.open_source(name, data_dir, split=chosen))
+  return mixture.Mixture(parts, options.dataset.weights)
 
 
 def make_pipeline(options: Options, split: str) -> pipeline.Pipeline:
@@ -82,6 +86,8 @@ def make_pipeline(options: Options, split: str) -> pipeline.Pipeline:
     augmentation=augment.Augmentation() if augmented else augment.NONE,
     cache_bytes=options.dataset.cache_bytes,
     need_audio=options.train.joint_steps > 0,
+    with_motion=not options.train.is_audio_only,
+    with_features='audio_features' in options.pose.describes,
   )
 
 
@@ -122,10 +128,17 @@ def abstract_state(options: Options, init, optimizer, mesh):
 
 
 def restore_or_init(options, checkpoints, make_state, abstract):
-  """Return the newest saved state, or a new one drawn from the seed."""
-  if checkpoints.latest_step() is None:
-    return make_state(jax.random.key(options.seed))
-  return checkpoints.restore_state(abstract)
+  """Return the newest saved state, or a new one drawn from the seed.
+
+  A new one starts from the runs of `train.init_from`, and says what it took.
+  """
+  if checkpoints.latest_step() is not None:
+    return checkpoints.restore_state(abstract)
+  state = make_state(jax.random.key(options.seed))
+  state, coverages = warm_start(options, state)
+  for coverage in coverages:
+    print(coverage, flush=True)
+  return state
 
 
 class _HeldOut:

@@ -6,13 +6,16 @@ import jax.numpy as jnp
 from dance2wave.models.pose_transformer import activate_heads
 from dance2wave.models.quantise import bend, mixture_log_prob, mu_law_encode
 
-# Order and weights of the head losses: beat, half-beat, onset, level, phase.
+# Weights of what the heads are asked for; style and audio features only where
+# the model describes them.
 HEAD_WEIGHTS = {
   'beat': 1.0,
   'half_beat': 0.5,
   'onset': 0.5,
   'level': 0.5,
   'phase': 2.0,
+  'style': 0.1,
+  'audio_features': 0.5,
 }
 
 
@@ -58,9 +61,37 @@ def head_losses(heads_BFH, batch):
   return losses
 
 
+def style_losses(logits_BS, label_BS):
+  """Return cross entropy and accuracy of styles, where a clip has one.
+
+  A clip with several labels is right with any of them.
+  """
+  known_B = jnp.sum(label_BS, axis=1) > 0
+  share_BS = label_BS / jnp.maximum(jnp.sum(label_BS, 1, keepdims=True), 1.0)
+  logits_BS = logits_BS.astype(jnp.float32)
+  loss_B = -jnp.sum(share_BS * jax.nn.log_softmax(logits_BS), axis=1)
+  best_B = jnp.argmax(logits_BS, axis=1)
+  is_right_B = jnp.take_along_axis(label_BS, best_B[:, None], axis=1)[:, 0]
+  return {
+    'style': masked_mean(loss_B, known_B),
+    'style_accuracy': masked_mean(is_right_B, known_B),
+  }
+
+
+def features_loss(features_BFA, batch):
+  """Return the mean squared error; 1 is what saying the mean would cost."""
+  error_BFA = (features_BFA.astype(jnp.float32) - batch['features_BFA']) ** 2
+  mask_BF = batch['valid_BF'] & batch['has_features_B'][:, None]
+  return {'audio_features': masked_mean(jnp.mean(error_BFA, -1), mask_BF)}
+
+
 def sum_head_losses(losses):
-  """Return the weighted sum of `head_losses`."""
-  return sum(HEAD_WEIGHTS[name] * value for name, value in losses.items())
+  """Return the weighted sum; figures that are no loss have no weight."""
+  return sum(
+    HEAD_WEIGHTS[name] * value
+    for name, value in losses.items()
+    if name in HEAD_WEIGHTS
+  )
 
 
 def wave_nll(outputs_BTO, audio_BT, mask_BT, *, levels, is_mixture):

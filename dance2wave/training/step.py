@@ -7,15 +7,19 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
+from dance2wave.datasets.audio_features import NUM_AUDIO_FEATURES
 from dance2wave.errors import InputError
 from dance2wave.models.dance2wave import Dance2Wave
+from dance2wave.models.pose_transformer import NUM_HEADS
 from dance2wave.models.quantise import bend
 from dance2wave.options import Options
 from dance2wave.pose.clean import CLEAN_DELAY_S
 from dance2wave.pose.features import FEATURE_LOOK_AHEAD_FRAMES
 from dance2wave.training.losses import (
+  features_loss,
   head_losses,
   masked_mean,
+  style_losses,
   sum_head_losses,
   wave_nll,
 )
@@ -59,6 +63,9 @@ def make_model(options: Options, motion_dim: int, key) -> Dance2Wave:
     'look_ahead_s': transformer_look_ahead_s(options),
     'pose_rate_hz': options.pose_rate_hz,
     'dropout': options.pose.dropout,
+    'num_styles': len(options.styles) * ('style' in options.pose.describes),
+    'num_features': NUM_AUDIO_FEATURES
+    * ('audio_features' in options.pose.describes),
   }
   wave = {
     'num_styles': len(options.styles),
@@ -132,9 +139,9 @@ def _draw_start(options, key, batch):
   return jnp.maximum(start, 0)
 
 
-def _nll(options, wave, context_BFC, style_B, batch, start_B):
+def _nll(options, wave, context_BFC, label_BS, batch, start_B):
   window = cut_window(options, context_BFC, batch, start_B)
-  condition = wave.condition(window['context'], style_B)
+  condition = wave.condition(window['context'], label_BS)
   past = bend(window['past'], options.wave.levels).astype(condition.dtype)
   return wave_nll(
     wave(past, condition),
@@ -145,20 +152,44 @@ def _nll(options, wave, context_BFC, style_B, batch, start_B):
   )
 
 
+def _described(options, pose, context_BFC, batch):
+  """Return the losses of what the pose transformer describes, if anything."""
+  losses = {}
+  context_BFC = context_BFC[..., : options.pose.width]
+  if 'style' in options.pose.describes:
+    logits_BS = pose.describe_style(context_BFC, batch['valid_BF'])
+    losses |= style_losses(logits_BS, batch['label_BS'])
+  if 'audio_features' in options.pose.describes:
+    losses |= features_loss(pose.describe_features(context_BFC), batch)
+  return losses
+
+
+def _silent_context(options, batch):
+  """Return a context that says nothing, for a WaveNet without a dance."""
+  width = options.pose.width + NUM_HEADS
+  shape = (*batch['valid_BF'].shape, width)
+  return jnp.zeros(shape, options.train.compute_dtype)
+
+
+def _drop_label(options, key, label_BS):
+  said_B = jax.random.uniform(key, label_BS.shape[:1])
+  return label_BS * (said_B >= options.train.style_dropout)[:, None]
+
+
 def _joint_loss(options, graphdef, params, batch, key):
   model = nnx.merge(graphdef, params)
-  start_key, context_key, style_key, dropout_key = jax.random.split(key, 4)
+  start_key, context_key, label_key, dropout_key = jax.random.split(key, 4)
   motion = batch['motion_BFM'].astype(options.train.compute_dtype)
   rngs = nnx.Rngs(dropout=dropout_key)
   context, heads = model.listen(motion, batch['valid_BF'], rngs)
   losses = head_losses(heads, batch)
+  losses |= _described(options, model.pose, context, batch)
   clips = (motion.shape[0],)
   kept = jax.random.uniform(context_key, clips) >= options.train.context_dropout
   context = context * kept[:, None, None].astype(context.dtype)
-  said = jax.random.uniform(style_key, clips) >= options.train.style_dropout
-  style = jnp.where(said, batch['style_B'], -1)
+  label = _drop_label(options, label_key, batch['label_BS'])
   start = _draw_start(options, start_key, batch)
-  nll = _nll(options, model.wave, context, style, batch, start)
+  nll = _nll(options, model.wave, context, label, batch, start)
   total = nll + options.train.heads_weight * sum_head_losses(losses)
   return total, {'nll': nll, **losses}
 
@@ -166,9 +197,21 @@ def _joint_loss(options, graphdef, params, batch, key):
 def _pose_loss(options, graphdef, params, batch, key):
   model = nnx.merge(graphdef, params)
   motion = batch['motion_BFM'].astype(options.train.compute_dtype)
-  _, heads = model.pose(motion, batch['valid_BF'], nnx.Rngs(dropout=key))
+  rngs = nnx.Rngs(dropout=key)
+  context, heads = model.pose(motion, batch['valid_BF'], rngs)
   losses = head_losses(heads, batch)
+  losses |= _described(options, model.pose, context, batch)
   return sum_head_losses(losses), losses
+
+
+def _audio_loss(options, graphdef, params, batch, key):
+  wave = nnx.merge(graphdef, params).wave
+  start_key, _, label_key, _ = jax.random.split(key, 4)
+  label = _drop_label(options, label_key, batch['label_BS'])
+  start = _draw_start(options, start_key, batch)
+  context = _silent_context(options, batch)
+  nll = _nll(options, wave, context, label, batch, start)
+  return nll, {'nll': nll}
 
 
 def _update(loss_fn, optimizer, ema_decay, state, batch, key):
@@ -188,8 +231,12 @@ def _update(loss_fn, optimizer, ema_decay, state, batch, key):
 
 
 def make_train_step(options: Options, graphdef, optimizer, *, is_joint: bool):
-  """Return `step(state, batch, key) -> (state, figures)`, compiled."""
-  loss = _joint_loss if is_joint else _pose_loss
+  """Return `step(state, batch, key) -> (state, figures)`, compiled.
+
+  A joint step of an audio-only run trains the WaveNet alone.
+  """
+  second = _audio_loss if options.train.is_audio_only else _joint_loss
+  loss = second if is_joint else _pose_loss
   loss_fn = functools.partial(loss, options, graphdef)
   update = functools.partial(
     _update, loss_fn, optimizer, options.train.ema_decay
@@ -197,39 +244,83 @@ def make_train_step(options: Options, graphdef, optimizer, *, is_joint: bool):
   return jax.jit(update, donate_argnums=0)
 
 
-def _evaluate(options, graphdef, params, batch):
-  model = nnx.merge(graphdef, params)
-  motion = batch['motion_BFM'].astype(options.train.compute_dtype)
-  context, heads = model.listen(motion, batch['valid_BF'])
-  nll = functools.partial(
-    _nll,
-    options,
-    model.wave,
-    style_B=jnp.full(motion.shape[:1], -1),
-    start_B=_last_start(options, batch) // 2,
-  )
-  clip = batch['clip_index_B']
-  is_other = clip != jnp.roll(clip, 1)
-  others = batch | {'has_audio_B': batch['has_audio_B'] & is_other}
-  shuffled = nll(context_BFC=jnp.roll(context, 1, axis=0), batch=others)
+def _phase_cosine(heads_BFH, batch):
+  """Return the mean cosine between the phase head and the true phase."""
   angle = 2 * jnp.pi * batch['beat_phase_BF']
-  phase = heads[..., 4:].astype(jnp.float32)
+  phase = heads_BFH[..., 4:].astype(jnp.float32)
   turned = phase[..., 0] * jnp.cos(angle) + phase[..., 1] * jnp.sin(angle)
   length = jnp.sqrt(jnp.sum(phase**2, -1) + 1e-6)
   known = batch['valid_BF'] & (batch['beat_phase_BF'] >= 0)
+  return masked_mean(turned / length, known)
+
+
+def _heard_in_dance(options, model, context, heads, batch):
+  """Return what the heads make of a dance: the losses and the phase."""
   return {
-    'nll': nll(context_BFC=context, batch=batch),
-    'nll_shuffled_pose': jnp.where(jnp.any(is_other), shuffled, jnp.nan),
-    'phase_cosine': masked_mean(turned / length, known),
     **head_losses(heads, batch),
+    **_described(options, model.pose, context, batch),
+    'phase_cosine': _phase_cosine(heads, batch),
   }
 
 
+def _evaluate_dance(options, graphdef, params, batch):
+  model = nnx.merge(graphdef, params)
+  motion = batch['motion_BFM'].astype(options.train.compute_dtype)
+  context, heads = model.listen(motion, batch['valid_BF'])
+  figures = _heard_in_dance(options, model, context, heads, batch)
+  others, is_other = _others(batch)
+  context_other, heads_other = (jnp.roll(x, 1, 0) for x in (context, heads))
+  if options.train.joint_steps:
+    nll = functools.partial(
+      _nll,
+      options,
+      model.wave,
+      label_BS=jnp.zeros_like(batch['label_BS']),
+      start_B=_last_start(options, batch) // 2,
+    )
+    shuffled = nll(context_BFC=context_other, batch=others)
+    figures['nll'] = nll(context_BFC=context, batch=batch)
+    figures['nll_shuffled_pose'] = jnp.where(is_other, shuffled, jnp.nan)
+    return figures
+  shuffled = _heard_in_dance(options, model, context_other, heads_other, others)
+  return figures | {f'{k}_shuffled_pose': v for k, v in shuffled.items()}
+
+
+def _evaluate_audio(options, graphdef, params, batch):
+  wave = nnx.merge(graphdef, params).wave
+  nll = functools.partial(
+    _nll,
+    options,
+    wave,
+    _silent_context(options, batch),
+    start_B=_last_start(options, batch) // 2,
+  )
+  label_BS = batch['label_BS']
+  others, is_other = _others(batch)
+  shuffled = nll(label_BS=jnp.roll(label_BS, 1, axis=0), batch=others)
+  return {
+    'nll': nll(label_BS=label_BS, batch=batch),
+    'nll_unlabelled': nll(label_BS=jnp.zeros_like(label_BS), batch=batch),
+    'nll_shuffled_label': jnp.where(is_other, shuffled, jnp.nan),
+  }
+
+
+def _others(batch):
+  """Return the batch with sound only where the neighbour is another clip."""
+  clip = batch['clip_index_B']
+  is_other_B = clip != jnp.roll(clip, 1)
+  heard = {'has_audio_B': batch['has_audio_B'] & is_other_B}
+  return batch | heard, jnp.any(is_other_B)
+
+
 def make_eval_step(options: Options, graphdef):
-  """Return `step(params, batch) -> figures`: held-out, style not said.
+  """Return `step(params, batch) -> figures`, held out; no label is said.
 
   `nll_shuffled_pose` gives every clip its neighbour's dance: a model that
   does not listen to the dance has both figures equal. It is not a number
-  where all neighbours are the same clip.
+  where all neighbours are the same clip. An audio-only run is told labels,
+  and its control is the neighbour's labels.
   """
-  return jax.jit(functools.partial(_evaluate, options, graphdef))
+  is_audio = options.train.is_audio_only
+  evaluate = _evaluate_audio if is_audio else _evaluate_dance
+  return jax.jit(functools.partial(evaluate, options, graphdef))

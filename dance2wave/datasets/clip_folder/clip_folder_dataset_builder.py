@@ -19,10 +19,11 @@ from dance2wave.errors import InputError
 
 
 class Builder(base.ClipBuilder):
-  """Clips of a folder of videos, given as manual_dir or as `folder`.
+  """Clips of a folder or a list of videos, given as manual_dir or `folder`.
 
   Args:
-    folder: of the videos; by default the manual_dir of the DownloadConfig.
+    folder: of the videos, or a text file that lists them; by default the
+      manual_dir of the DownloadConfig.
     model_path: of a pose model (.task); by default that of the landmarker.
     **kwargs: those of `ClipBuilder`.
   """
@@ -58,10 +59,11 @@ class Builder(base.ClipBuilder):
     super().download_and_prepare(**kwargs)
 
   def manual_folder(self, config: tfds.download.DownloadConfig) -> pathlib.Path:
-    """Return the folder that the builder, or else the config, was given."""
-    if self._folder:
-      config = dataclasses.replace(config, manual_dir=os.fspath(self._folder))
-    return super().manual_folder(config)
+    """Return the folder or the list that the builder or the config names."""
+    place = self._folder or config.manual_dir
+    if place and pathlib.Path(place).expanduser().is_file():
+      return pathlib.Path(place).expanduser().resolve()
+    return super().manual_folder(dataclasses.replace(config, manual_dir=place))
 
   def _check_same_folder(self) -> None:
     built_from = self.info.metadata['folder']
@@ -90,6 +92,7 @@ class Builder(base.ClipBuilder):
     ]
     self.info.metadata['folder'] = str(self._folder)
     self.info.metadata['fingerprint'] = _fingerprint(videos)
+    self.info.metadata['styles'] = sorted({v.style for v in videos} - {''})
     split_of = assign_splits(video.group for video in videos)
     splits = [s for s in SPLITS if s in split_of.values()]
     if len(splits) < 3:

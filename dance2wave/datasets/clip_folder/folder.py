@@ -1,4 +1,4 @@
-"""A folder of videos: which files, and which splits they go to."""
+"""A folder or a list of videos: which files, with which styles and songs."""
 
 import csv
 import pathlib
@@ -9,17 +9,28 @@ from dance2wave.datasets.video_clips import SUFFIXES, Video
 from dance2wave.errors import InputError
 
 
-def find_videos(folder: pathlib.Path) -> list[Video]:
-  """List the videos of a folder and its sub-folders, by name.
+def find_videos(place: pathlib.Path) -> list[Video]:
+  """List the videos of a folder and its sub-folders, or of a list, by name.
+
+  Args:
+    place: a folder, or a text file with the path of a video in each line,
+      absolute or from the list's own folder. styles.csv lies in the folder, or
+      beside the list.
 
   Raises:
-    InputError: no such folder, no video in it, or a bad styles.csv.
+    InputError: no video in it, a bad line of the list, or a bad styles.csv.
   """
-  if not folder.is_dir():
-    raise InputError(
-      f'clip_folder: {folder} is not a folder; expected a folder of videos; '
-      'give it as --manual_dir'
-    )
+  is_list = place.is_file()
+  folder = place.parent if is_list else place
+  names = _listed(place) if is_list else _found(place)
+  rows = _read_styles(folder / 'styles.csv', names)
+  return [
+    _video(name, path, rows.get(name, {})) for name, path in names.items()
+  ]
+
+
+def _found(folder: pathlib.Path) -> dict[str, pathlib.Path]:
+  """Return the videos in a folder by their paths inside it."""
   paths = sorted(
     path
     for path in folder.rglob('*')
@@ -31,11 +42,31 @@ def find_videos(folder: pathlib.Path) -> list[Video]:
       f'clip_folder: no video in {folder}; expected files ending in '
       f'{", ".join(SUFFIXES)}; put some there or give another --manual_dir'
     )
-  names = {path.relative_to(folder).as_posix(): path for path in paths}
-  rows = _read_styles(folder / 'styles.csv', names)
-  return [
-    _video(name, path, rows.get(name, {})) for name, path in names.items()
-  ]
+  return {path.relative_to(folder).as_posix(): path for path in paths}
+
+
+def _listed(place: pathlib.Path) -> dict[str, pathlib.Path]:
+  """Return the videos of a list by what its lines say."""
+  try:
+    lines = place.read_text('utf-8-sig').splitlines()
+  except UnicodeDecodeError as error:
+    raise InputError(
+      f'{place} cannot be read ({error}); expected UTF-8 text with a path in '
+      'each line; save it as UTF-8'
+    ) from None
+  names = sorted({line.strip() for line in lines} - {''})
+  paths = {name: place.parent / pathlib.Path(name) for name in names}
+  for name, path in paths.items():
+    if not path.is_file() or path.suffix.lower() not in SUFFIXES:
+      raise InputError(
+        f'{place} names {name!r}, which is not a video; expected a file ending '
+        f'in {", ".join(SUFFIXES)}; correct or drop the line'
+      )
+  if not paths:
+    raise InputError(
+      f'{place} names no video; expected a path in each line; add some'
+    )
+  return paths
 
 
 def _video(name: str, path: pathlib.Path, row: Mapping[str, str]) -> Video:

@@ -1,0 +1,156 @@
+"""Start from what earlier runs have learned: parameters by name."""
+
+import dataclasses
+import pathlib
+import re
+
+import jax
+
+from dance2wave.errors import InputError
+from dance2wave.options import Options
+from dance2wave.pose.features import MOTION_DIM
+from dance2wave.training import sharding, step, workdir
+from dance2wave.training.checkpoint import Checkpoints
+from dance2wave.training.state import TrainState, leaf_name
+
+# One row or column for each label: other labels are another parameter.
+_PER_LABEL = r'(^|/)(style|style_head/(kernel|bias))$'
+
+
+def load_ema(folder: pathlib.Path) -> tuple[Options, object, dict]:
+  """Return options, graph and averaged weights of a run's newest checkpoint.
+
+  Raises:
+    InputError: the folder is no workdir, holds no checkpoint yet, or one of
+      another model.
+  """
+  options = workdir.read_options(folder)
+  graphdef, init = step.split_model(options, MOTION_DIM)
+  abstract = jax.eval_shape(init, jax.random.key(0))
+  abstract = sharding.with_shardings(abstract, sharding.make_mesh(1, 1))
+  with Checkpoints(folder / 'checkpoints', max_to_keep=None) as checkpoints:
+    if checkpoints.latest_step() is None:
+      raise InputError(
+        f'{folder} holds no checkpoint yet; expected a run that has saved one; '
+        f'train it with python -m dance2wave.main --workdir={folder}'
+      )
+    return options, graphdef, checkpoints.restore_ema(abstract)
+
+
+def _is_trained(options: Options, name: str) -> bool:
+  """Return whether a run of these options has trained a parameter."""
+  train = options.train
+  if name.startswith('wave/'):
+    is_context = name.startswith('wave/context/')
+    return bool(train.joint_steps) and not (train.is_audio_only and is_context)
+  return bool(train.pose_steps) or not train.is_audio_only
+
+
+def _by_name(tree) -> dict[str, jax.Array]:
+  leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
+  return {leaf_name(path): leaf for path, leaf in leaves}
+
+
+@dataclasses.dataclass(frozen=True)
+class Coverage:
+  """How much of a model an earlier run gave.
+
+  Attributes:
+    folder: of the earlier run.
+    taken: names of the parameters that were taken.
+    left: names that the earlier run has trained but that do not fit here.
+    share: of all values of this model that were taken.
+  """
+
+  folder: pathlib.Path
+  taken: tuple[str, ...]
+  left: tuple[str, ...]
+  share: float
+
+  def __str__(self) -> str:
+    text = (
+      f'Took {len(self.taken)} parameters ({100 * self.share:.1f} % of all '
+      f'values) from {self.folder}'
+    )
+    return text + (f'; left: {", ".join(self.left)}' if self.left else '')
+
+
+def _fit(folder, options, name, value, params) -> bool:
+  """Return whether a trained value has a place here.
+
+  Raises:
+    InputError: it has the name of a parameter, and another shape.
+  """
+  if name not in params:
+    return False
+  if value.shape == params[name].shape:
+    same_labels = options[0].styles == options[1].styles
+    return same_labels or not re.search(_PER_LABEL, name)
+  if re.search(_PER_LABEL, name):
+    return False
+  raise InputError(
+    f'train.init_from={folder}: {name} has the shape {value.shape} there and '
+    f'{params[name].shape} here; expected equal sizes; take the sizes under '
+    f'pose and wave from {folder / "config.json"}'
+  )
+
+
+def warm_start(
+  options: Options, state: TrainState
+) -> tuple[TrainState, list[Coverage]]:
+  """Return the state with what the runs of `train.init_from` have trained.
+
+  A parameter that a run did not train (a WaveNet in a run of poses alone, the
+  context's projection in a run of sound alone) is not taken from it; rows and
+  columns for labels are taken only where the labels are the same. Of several
+  runs the later one wins.
+
+  Raises:
+    InputError: no such run, other sizes, or a run that gives nothing.
+  """
+  coverages = []
+  params = _by_name(state.params)
+  total = sum(leaf.size for leaf in params.values())
+  for place in options.train.init_from:
+    folder = pathlib.Path(place).expanduser().absolute()
+    their_options, _, theirs = load_ema(folder)
+    both = (their_options, options)
+    trained = {
+      name: value
+      for name, value in _by_name(theirs).items()
+      if _is_trained(their_options, name)
+    }
+    taken = {
+      k: v for k, v in trained.items() if _fit(folder, both, k, v, params)
+    }
+    if not taken:
+      raise InputError(
+        f'train.init_from={folder} has trained nothing that this model has; '
+        'expected a run with parts of the same names; drop it'
+      )
+    params |= {k: _like(v, params[k]) for k, v in taken.items()}
+    coverages.append(
+      Coverage(
+        folder,
+        tuple(taken),
+        tuple(sorted(trained.keys() - taken.keys())),
+        sum(v.size for v in taken.values()) / total,
+      )
+    )
+  return _with_params(state, params), coverages
+
+
+def _like(value: jax.Array, other: jax.Array) -> jax.Array:
+  return jax.device_put(jax.device_get(value), other.sharding)
+
+
+def _with_params(state: TrainState, params: dict[str, jax.Array]):
+  def find(path, _):
+    return params[leaf_name(path)]
+
+  mine = jax.tree_util.tree_map_with_path(find, state.params)
+  # The average starts at the same values, in memory of its own: the state's
+  # buffers are given away at every step.
+  return dataclasses.replace(
+    state, params=mine, ema=jax.tree.map(lambda leaf: leaf.copy(), mine)
+  )

@@ -1,0 +1,233 @@
+"""Runs of poses alone and of sound alone, and what they hand on."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+from flashing import flashing_clip
+
+from configs import audio_pretrain, debug, pose_transformer, wavenet
+from dance2wave import experiment, pipeline
+from dance2wave import options as options_lib
+from dance2wave.datasets import clips, styles
+from dance2wave.errors import InputError
+from dance2wave.metrics import score
+from dance2wave.pose.features import MOTION_DIM
+from dance2wave.training import loop, sharding, step, warm_start
+from dance2wave.training.optimizer import make_optimizer
+
+
+def make_options(data_dir, **changes):
+  config = debug.get_config().to_dict()
+  config['dataset']['data_dir'] = str(data_dir)
+  for key, value in changes.items():
+    group, _, name = key.partition('__')
+    if name:
+      config[group][name] = value
+    else:
+      config[group] = value
+  return options_lib.parse(config)
+
+
+@pytest.fixture(scope='module')
+def data_dir(tmp_path_factory):
+  folder = tmp_path_factory.mktemp('tfds')
+  experiment.prepare_datasets(make_options(folder))
+  return folder
+
+
+@pytest.fixture(scope='module')
+def pose_run(data_dir, tmp_path_factory):
+  """A finished run of the pose transformer alone: (folder, figures)."""
+  options = make_options(
+    data_dir,
+    pose__describes=('style', 'audio_features'),
+    train__pose_steps=40,
+    train__joint_steps=0,
+    train__learning_rate=5e-3,
+  )
+  folder = tmp_path_factory.mktemp('pose') / 'run'
+  return folder, experiment.run(options, folder)
+
+
+@pytest.fixture(scope='module')
+def audio_run(data_dir, tmp_path_factory):
+  """A finished run of the WaveNet alone: (folder, figures)."""
+  options = make_options(
+    data_dir,
+    train__is_audio_only=True,
+    train__pose_steps=0,
+    train__joint_steps=10,
+  )
+  folder = tmp_path_factory.mktemp('audio') / 'run'
+  return folder, experiment.run(options, folder)
+
+
+def initial_state(options):
+  mesh = sharding.make_mesh(1, 1)
+  _, init = step.split_model(options, MOTION_DIM)
+  optimizer = make_optimizer(lambda _: 0.0, weight_decay=0.0, clip_norm=1.0)
+  make_state, _ = loop.abstract_state(options, init, optimizer, mesh)
+  return make_state(jax.random.key(options.seed))
+
+
+def parameters(folder):
+  return warm_start._by_name(warm_start.load_ema(folder)[2])
+
+
+def test_poses_alone_learn_and_are_scored_beside_chance(pose_run):
+  _, figures = pose_run
+  assert 'nll' not in figures and 'num_clips' not in figures
+  assert 0 <= figures['style_accuracy'] <= 1
+  assert 0.5 < figures['audio_features'] < 1.3
+  assert figures['beat_shuffled_pose'] > 0
+  table = score.format_held_out(figures)
+  assert f'{figures["style_accuracy"]:.3f}' in table
+  assert f'{figures["phase_cosine_shuffled_pose"]:.3f}' in table
+
+
+def test_sound_alone_leaves_the_pose_transformer_as_it_was(audio_run, data_dir):
+  folder, figures = audio_run
+  assert 0 < figures['nll'] < 6 and 'beat' not in figures
+  assert {'nll_unlabelled', 'nll_shuffled_label'} <= figures.keys()
+  options = warm_start.load_ema(folder)[0]
+  state = initial_state(options)
+  trained = parameters(folder)
+  for name, value in warm_start._by_name(state.params).items():
+    is_wave = name.startswith('wave/') and 'context' not in name
+    decayed = np.asarray(value) * np.ones_like(trained[name])
+    if name.startswith('pose/') and name.endswith('bias'):
+      np.testing.assert_array_equal(trained[name], decayed)
+    if is_wave and name.endswith('kernel'):
+      assert np.abs(trained[name] - value).max() > 1e-4
+
+
+def test_a_new_run_starts_from_both(pose_run, audio_run, data_dir, capsys):
+  folders = [str(folder) for folder, _ in (pose_run, audio_run)]
+  options = make_options(data_dir, train__init_from=tuple(folders))
+  state = initial_state(options)
+  fresh = warm_start._by_name(state.params)
+  state, coverages = warm_start.warm_start(options, state)
+  theirs = [parameters(folder) for folder, _ in (pose_run, audio_run)]
+  for name, value in warm_start._by_name(state.params).items():
+    which = 0 if name.startswith('pose/') else 1
+    if name.startswith('wave/context/'):
+      np.testing.assert_array_equal(value, fresh[name])
+    else:
+      np.testing.assert_array_equal(value, theirs[which][name], err_msg=name)
+  for a, b in zip(jax.tree.leaves(state.params), jax.tree.leaves(state.ema)):
+    np.testing.assert_array_equal(a, b)
+  assert 'pose/style_head/kernel' in coverages[0].left
+  assert 0.9 < sum(c.share for c in coverages) < 1
+  assert '% of all values' in str(coverages[0])
+
+
+def test_rows_of_other_labels_are_left(audio_run, data_dir):
+  folder = str(audio_run[0])
+  options = make_options(
+    data_dir, train__init_from=(folder,), styles=('polka', 'house')
+  )
+  state = initial_state(options)
+  _, (coverage,) = warm_start.warm_start(options, state)
+  assert coverage.left == ('wave/style',)
+  same = dataclasses.replace(options, styles=tuple('abcdef'))
+  _, (coverage,) = warm_start.warm_start(same, initial_state(same))
+  assert coverage.left == ('wave/style',)
+
+
+def test_other_sizes_and_other_folders_are_named(audio_run, data_dir, tmp_path):
+  folder = str(audio_run[0])
+  options = make_options(
+    data_dir, train__init_from=(folder,), wave__residual=12
+  )
+  state = initial_state(options)
+  with pytest.raises(InputError, match=r'wave/.* has the shape .*config\.json'):
+    warm_start.warm_start(options, state)
+  options = make_options(data_dir, train__init_from=(str(tmp_path),))
+  with pytest.raises(InputError, match=r'holds no config\.json'):
+    warm_start.warm_start(options, state)
+
+
+def test_a_warm_start_is_not_taken_again_on_resume(
+  pose_run, data_dir, tmp_path, capsys
+):
+  options = make_options(
+    data_dir,
+    train__init_from=(str(pose_run[0]),),
+    train__pose_steps=2,
+    train__joint_steps=2,
+    train__save_every=2,
+  )
+  loop.train(options, tmp_path / 'run')
+  assert 'Took ' in capsys.readouterr().out
+  loop.train(options, tmp_path / 'run')
+  assert 'Took ' not in capsys.readouterr().out
+
+
+def test_configs_parse_and_name_the_whole_vocabulary():
+  assert set(wavenet.STYLES) == set(styles.STYLES)
+  pose = options_lib.parse(pose_transformer.get_config('dancing2music'))
+  assert pose.train.joint_steps == 0 and pose.styles == wavenet.STYLES
+  audio = options_lib.parse(audio_pretrain.get_config())
+  assert audio.dataset.names == ('magnatagatune',)
+  assert len(audio.styles) == 50 and audio.train.is_audio_only
+  mixed = wavenet.get_config('synthetic_dance,clip_folder')
+  assert options_lib.parse(mixed).dataset.names == (
+    'synthetic_dance',
+    'clip_folder',
+  )
+
+
+@pytest.mark.parametrize(
+  'changes, key',
+  [
+    ({'dataset__weights': (1.0,), 'dataset__name': 'a,b'}, 'dataset.weights'),
+    ({'dataset__weights': (1.0, -1.0), 'dataset__name': 'a,b'}, 'weights'),
+    ({'dataset__name': 'a,,b'}, 'dataset.name'),
+    ({'dataset__name': 'a,a'}, 'dataset.name'),
+    ({'pose__describes': ('mood',)}, 'pose.describes'),
+    ({'train__is_audio_only': True}, 'train.pose_steps'),
+  ],
+)
+def test_bad_options_are_named(changes, key):
+  with pytest.raises(InputError, match=key):
+    make_options('', **changes)
+
+
+def test_labels_are_the_style_and_the_tags():
+  clip = {**flashing_clip(2.0), 'aux': {'labels': b'drums,no vocals'}}
+  clip['style'] = 'house'
+  (batch,) = (
+    pipeline.Pipeline(
+      [clip],
+      batch_size=1,
+      crop_s=1.0,
+      sample_rate_hz=8000,
+      pose_rate_hz=50,
+      styles=('no vocals', 'pop', 'house'),
+    ).batch(0),
+  )
+  assert batch['label_BS'].tolist() == [[1.0, 0.0, 1.0]]
+
+
+def test_audio_features_are_the_sources_own_or_those_of_the_sound():
+  own = np.random.default_rng(0).normal(3, 2, (46, 28)).astype(np.float32)
+  rates = {'sample_rate_hz': 8000, 'pose_rate_hz': 25}
+  plain = flashing_clip(3.0)
+  given = clips.ready_clip(
+    {**plain, 'aux': {'audio_features_FA': own}}, with_features=True, **rates
+  )
+  standard = (own - own.mean(0)) / own.std(0)
+  # Frame 5 k of the poses is frame 3 k of the features.
+  np.testing.assert_allclose(
+    given.features_FA[::5], standard[:45:3], atol=1e-4
+  )
+  heard = clips.ready_clip(plain, with_features=True, **rates)
+  assert heard.features_FA.shape == (75, 28)
+  assert np.isfinite(heard.features_FA).all() and heard.features_FA.std() > 0.5
+  mute = {**plain, 'audio': np.zeros(0, np.int16)}
+  assert not len(
+    clips.ready_clip(mute, with_features=True, **rates).features_FA
+  )
+  assert not len(clips.ready_clip(plain, **rates).features_FA)
