@@ -18,10 +18,11 @@ from collections.abc import Iterable, Iterator, Sequence
 import tqdm
 from absl import app, flags
 
+from dance2wave.datasets.work import Failure
 from dance2wave.datasets.workers import WorkerDied, num_cores, ordered_map
 from dance2wave.errors import InputError, one_line_errors
 from dance2wave.pose.model_file import find_model, import_mediapipe
-from data_prep.pose_job import Failure, PoseJob, extract_one, is_finished
+from data_prep.pose_job import PoseJob, extract_one, is_finished
 
 SUFFIXES = ('.mp4', '.mov', '.mkv', '.webm', '.avi', '.m4v', '.mpg', '.mpeg')
 FAILURES_NAME = 'failures.jsonl'

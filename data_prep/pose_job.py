@@ -4,6 +4,7 @@ import dataclasses
 import os
 import pathlib
 
+from dance2wave.datasets.work import Failure
 from dance2wave.errors import InputError
 from dance2wave.media.video import probe
 from dance2wave.pose.landmarker import extract_poses
@@ -17,23 +18,6 @@ class PoseJob:
   video: pathlib.Path
   target: pathlib.Path
   model: pathlib.Path | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class Failure:
-  """Why a video gave no pose file: one line of failures.jsonl.
-
-  Attributes:
-    path: of the video.
-    stage: 'read', 'landmarks' or 'write'; 'process' if the process died.
-    reason: the kind of error.
-    message: one line for the user.
-  """
-
-  path: str
-  stage: str
-  reason: str
-  message: str
 
 
 def is_finished(target: str | os.PathLike) -> bool:
@@ -61,6 +45,5 @@ def extract_one(job: PoseJob) -> int | Failure:
     job.target.parent.mkdir(parents=True, exist_ok=True)
     write_pose_file(job.target, track)
   except Exception as error:
-    message = ' '.join(str(error).split())
-    return Failure(str(job.video), stage, type(error).__name__, message)
+    return Failure.of(str(job.video), stage, error)
   return len(track.pose_FJD)

@@ -92,10 +92,22 @@ def test_main_refuses_the_workdir_of_another_config(trained):
       ['--config=configs/debug.py:kinetix', '--workdir=/tmp/d2w_never'],
       ['kinetix', 'synthetic_dance'],
     ),
+    (
+      ['--config=configs/debug.py:clip_folder', '--workdir={tmp}/run'],
+      ['no folder given', 'datasets.build clip_folder --manual_dir='],
+    ),
+    (
+      [
+        '--config=configs/debug.py:synthetic_dance/debug,clip_folder',
+        '--config.dataset.weights=(3, 1, 1)',
+      ],
+      ['dataset.weights=(3.0, 1.0, 1.0)', '2 number(s)'],
+    ),
   ],
 )
-def test_main_refuses_bad_input_in_one_line(arguments, words):
-  assert_one_line(run('dance2wave.main', *arguments), *words)
+def test_main_refuses_bad_input_in_one_line(arguments, words, tmp_path):
+  filled = [argument.format(tmp=tmp_path) for argument in arguments]
+  assert_one_line(run('dance2wave.main', *filled), *words)
 
 
 def write_dance(path, duration_s=1.3):

@@ -1,0 +1,1 @@
+"""AIST++: dances of ten genres with poses, motions and known tempi."""
