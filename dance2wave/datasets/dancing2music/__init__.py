@@ -1,0 +1,1 @@
+"""Dance units of Dancing to Music: poses, beats, styles, audio features."""
