@@ -1,0 +1,340 @@
+"""Bring clips of Kinetics from the mirror, from YouTube or from a folder."""
+
+import collections
+import contextlib
+import hashlib
+import itertools
+import pathlib
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent import futures
+from typing import Any
+
+import tqdm
+
+from dance2wave.datasets.kinetics_dance.annotations import Annotation
+from dance2wave.datasets.workers import ordered_map
+from dance2wave.errors import InputError
+from data_prep.answers import PASSING, FetchError
+from data_prep.fetch import fetch
+from data_prep.kinetics_clips import (
+  Book,
+  Check,
+  Outcome,
+  check_clip,
+  died,
+  link_or_copy,
+  place,
+)
+from data_prep.kinetics_mirror import (
+  Archive,
+  Plan,
+  find_local,
+  read_part_list,
+  single_clips,
+  unpack_clips,
+)
+from data_prep.ledger import Ledger
+from data_prep.youtube import YouTubeOptions, fetch_clips
+
+# Why a clip cannot be had from archives or folders; those of the downloads of
+# single archives are among them.
+REASONS = (
+  *('not_in_archive', 'archive_damaged', 'archive_missing', 'ambiguous'),
+  *('not_found', 'forbidden', 'not_the_file', 'checksum', 'redirect_loop'),
+  *PASSING,
+)
+_ARCHIVES = 'archives'
+
+Clips = Mapping[str, Annotation]
+
+
+def from_youtube(
+  todo: Clips,
+  book: Book,
+  scratch: pathlib.Path,
+  options: YouTubeOptions,
+  num_workers: int,
+) -> None:
+  """Fetch clips with yt-dlp, one line each.
+
+  Raises:
+    Blocked: YouTube refuses this computer.
+  """
+  jobs = [(clip, book.target(clip)) for clip in todo.values()]
+  fetched = fetch_clips(jobs, options, scratch, num_workers)
+  with contextlib.closing(fetched):  # Ctrl-C ends the commands, too
+    for clip, outcome in tqdm.tqdm(fetched, total=len(jobs), unit='clip'):
+      book.record(clip, outcome)
+
+
+def from_mirror(
+  selected: Clips,
+  todo: Clips,
+  book: Book,
+  scratch: pathlib.Path,
+  plan: Plan,
+  *,
+  root: str,
+  num_workers: int,
+  keep_archives: bool,
+) -> None:
+  """Fetch archives that hold clips still to be had, and take those out.
+
+  Args:
+    selected: all clips that are wanted; they tell whether an archive of clips
+      of any class has been searched for the same ones before.
+    todo: those that are still to be had.
+    book: of the output folder.
+    scratch: existing folder on the same file system.
+    plan: which archives there are.
+    root: address of the mirror.
+    num_workers: downloads at once.
+    keep_archives: whether archives stay after they are unpacked.
+  """
+  folder = book.output / _ARCHIVES
+  left = dict(todo)
+  archives = [*plan.archives, *_parts(plan, folder, root)]
+  selection = hashlib.sha256(' '.join(sorted(selected)).encode()).hexdigest()
+  num_missing = 0
+  with Ledger(book.output / 'archives.jsonl') as ledger:
+    needed = [
+      archive
+      for archive in archives
+      if _is_needed(archive, left, book, ledger.latest(), selection)
+    ]
+    fetched = _ahead(lambda archive: _get(archive, folder), needed, num_workers)
+    for archive, path in tqdm.tqdm(fetched, total=len(needed), unit='archive'):
+      error = _take(archive, path, left, book, scratch)
+      if error is not None:
+        num_missing += _fail(archive, error, left, book)
+        continue
+      if not archive.label:
+        ledger.append(archive.url, 'done', selection=selection)
+      if not keep_archives:
+        path.unlink()
+  _fail_rest(left, book, num_missing)
+
+
+def _parts(plan: Plan, folder: pathlib.Path, root: str) -> list[Archive]:
+  """Fetch the lists of parts, and return the parts."""
+  archives = []
+  for url in plan.part_lists:
+    path = folder / Archive(url).name
+    try:
+      fetch(url, path, kind='table')
+    except FetchError as error:
+      raise InputError(str(error)) from error
+    archives += read_part_list(path, root)
+  return archives
+
+
+def _in_archive(archive: Archive, clips: Clips) -> dict[str, Annotation]:
+  """Return the clips that an archive may hold."""
+  return {
+    name: clip
+    for name, clip in clips.items()
+    if archive.label in ('', clip.label) and archive.split in ('', clip.split)
+  }
+
+
+def _is_needed(
+  archive: Archive,
+  left: Clips,
+  book: Book,
+  searched: Mapping[str, Mapping[str, Any]],
+  selection: str,
+) -> bool:
+  """Tell whether an archive must be fetched (again) for the clips left."""
+  clips = _in_archive(archive, left)
+  if archive.label or not clips:
+    return bool(clips)
+  if searched.get(archive.url, {}).get('selection') != selection:
+    return True
+  lines = book.ledger.latest()
+  known = [lines[name] for name in clips if name in lines]
+  return any(
+    line.get('archive') == archive.url or line['reason'] == 'not_in_archive'
+    for line in known
+  )
+
+
+def _get(archive: Archive, folder: pathlib.Path) -> pathlib.Path | FetchError:
+  path = folder / archive.name
+  try:
+    fetch(archive.url, path, kind='archive')
+  except FetchError as error:
+    return error
+  return path
+
+
+def _ahead(
+  function: Callable[[Archive], Any],
+  tasks: Iterable[Archive],
+  num_workers: int,
+) -> Iterator[tuple[Archive, Any]]:
+  """Yield (task, function(task)) in order, some of them started ahead."""
+  tasks, running = iter(tasks), collections.deque()
+  pool = futures.ThreadPoolExecutor(num_workers)
+  try:
+    for task in itertools.islice(tasks, num_workers):
+      running.append((task, pool.submit(function, task)))
+    while running:
+      task, future = running.popleft()
+      yield task, future.result()
+      for following in itertools.islice(tasks, 1):
+        running.append((following, pool.submit(function, following)))
+  finally:
+    pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _take(
+  archive: Archive,
+  path: pathlib.Path | FetchError,
+  left: dict[str, Annotation],
+  book: Book,
+  scratch: pathlib.Path,
+) -> Outcome | None:
+  """Take clips out of an archive and out of `left`; return what failed."""
+  if isinstance(path, FetchError):
+    if path.reason == 'disk_full':
+      raise InputError(str(path)) from path
+    return Outcome(path.reason, str(path), path.is_permanent)
+  clips = _in_archive(archive, left)
+  with tempfile.TemporaryDirectory(dir=scratch) as folder:
+    try:
+      found = unpack_clips(path, clips, pathlib.Path(folder))
+    except InputError as error:
+      path.unlink()
+      return Outcome('archive_damaged', str(error))
+    jobs = [(left.pop(name), file) for name, file in found.items()]
+    _settle(jobs, book, archive=archive.url)
+  if archive.label:
+    message = f'{archive.url} does not hold it'
+    for name in clips.keys() - found.keys():
+      outcome = Outcome('not_in_archive', message, True)
+      book.record(left.pop(name), outcome, archive=archive.url)
+  return None
+
+
+def _fail(
+  archive: Archive, outcome: Outcome, left: dict[str, Annotation], book: Book
+) -> int:
+  """Record the clips of an archive that cannot be had; 1 if it is a part."""
+  print(f'{outcome.reason}: {outcome.message}')
+  if not archive.label:
+    return 1
+  for name in _in_archive(archive, left):
+    book.record(left.pop(name), outcome, archive=archive.url)
+  return 0
+
+
+def _fail_rest(left: Clips, book: Book, num_missing: int) -> None:
+  """Record the clips that none of the parts held."""
+  outcome = Outcome('not_in_archive', 'no part holds it', True)
+  if num_missing:
+    message = f'{num_missing} parts could not be had'
+    outcome = Outcome('archive_missing', message)
+  for clip in left.values():
+    book.record(clip, outcome)
+
+
+def _settle(
+  jobs: Sequence[tuple[Annotation, pathlib.Path]], book: Book, **facts: Any
+) -> None:
+  """Check unpacked files, name the good ones, and record all."""
+  checks = [Check(path, clip.end_s - clip.start_s) for clip, path in jobs]
+  for (clip, path), result in zip(jobs, ordered_map(check_clip, checks)):
+    reason, message = died(result)
+    outcome = Outcome(reason, message, is_permanent=True)
+    if not reason:
+      outcome = Outcome(facts=place(path, book.target(clip)))
+    book.record(clip, outcome, **facts)
+
+
+def local_files(
+  folder: pathlib.Path, selected: Clips, todo: Clips
+) -> tuple[dict[str, pathlib.Path], list[pathlib.Path], set[str]]:
+  """Find clips among local files.
+
+  Args:
+    folder: see `find_local`.
+    selected: all clips that are wanted; files without times are taken where
+      a video has only one of them.
+    todo: those to be found.
+
+  Returns:
+    {clip id: file}, tars that may hold others, and the ids of clips that a
+    file without times may or may not be.
+  """
+  files, tars = find_local(folder)
+  singles = single_clips(selected)
+  found, unclear = {}, set()
+  for clip_id, clip in todo.items():
+    if clip_id in files:
+      found[clip_id] = files[clip_id][0]
+    elif clip.youtube_id in files and singles.get(clip.youtube_id):
+      found[clip_id] = files[clip.youtube_id][0]
+    elif clip.youtube_id in files:
+      unclear.add(clip_id)
+  return found, tars, unclear
+
+
+def from_local(
+  selected: Clips,
+  todo: Clips,
+  book: Book,
+  scratch: pathlib.Path,
+  folder: pathlib.Path,
+  num_workers: int | None,
+) -> None:
+  """Check local files and give good ones a second name in the output folder.
+
+  Failures count as of the moment: better files may be there next time.
+  """
+  found, tars, unclear = local_files(folder, selected, todo)
+  checks = [
+    Check(path, todo[name].end_s - todo[name].start_s)
+    for name, path in found.items()
+  ]
+  results = ordered_map(check_clip, checks, num_workers=num_workers)
+  files = tqdm.tqdm(found.items(), unit='clip')
+  for (name, path), result in zip(files, results):
+    reason, message = died(result)
+    outcome = Outcome(reason, message)
+    if not reason:
+      with tempfile.TemporaryDirectory(dir=scratch) as temporary:
+        linked = pathlib.Path(temporary) / path.name
+        link_or_copy(path, linked)
+        outcome = Outcome(facts=place(linked, book.target(todo[name])))
+    book.record(todo[name], outcome)
+  left = {name: todo[name] for name in todo if name not in found}
+  _from_tars(tars, left, unclear, book, scratch)
+
+
+def _from_tars(
+  tars: Sequence[pathlib.Path],
+  left: dict[str, Annotation],
+  unclear: set[str],
+  book: Book,
+  scratch: pathlib.Path,
+) -> None:
+  """Take the clips that are left from tars, and record those in none."""
+  for path in tars:
+    if not left:
+      break
+    with tempfile.TemporaryDirectory(dir=scratch) as folder:
+      try:
+        found = unpack_clips(path, left, pathlib.Path(folder))
+      except InputError as error:
+        print(f'archive_damaged: {error}')
+        continue
+      jobs = [(left.pop(name), file) for name, file in found.items()]
+      _settle(jobs, book, archive=str(path))
+  for name, clip in left.items():
+    outcome = Outcome('not_found', 'no local file holds it')
+    if name in unclear:
+      outcome = Outcome(
+        'ambiguous', 'a file without times may be another clip of its video'
+      )
+    book.record(clip, outcome)
