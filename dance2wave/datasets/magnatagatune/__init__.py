@@ -1,0 +1,1 @@
+"""MagnaTagATune: 29 s clips of music with the tags that listeners gave."""
