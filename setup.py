@@ -34,6 +34,8 @@ setuptools.setup(
   package_data={'': ['*.md', '*.bib', '*.txt', '*.tsv']},
   install_requires=read_requirements(),
   extras_require={
+    # In an environment of its own: it moves protobuf, pyarrow and pillow.
+    'beam': ['apache-beam>=2.70,<3'],
     'dev': [
       'hypothesis>=6.100',
       'pytest>=8',

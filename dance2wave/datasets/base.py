@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import itertools
+import os
 import pathlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
@@ -11,7 +12,7 @@ import tensorflow_datasets as tfds
 from absl import logging
 from array_record.python import array_record_module
 
-from dance2wave.datasets import beam_work, schema
+from dance2wave.datasets import beam_work, parts, schema
 from dance2wave.datasets.work import (
   Failure,
   FailureLog,
@@ -45,18 +46,29 @@ _ARRAY_RECORD_ADVICE = {
 
 @contextlib.contextmanager
 def _disk_errors(data_dir: str) -> Iterator[None]:
-  """Turn an error of the disk into an InputError of one line."""
+  """Turn an error of the disk of data_dir into an InputError of one line."""
   try:
     yield
   except OSError as error:
-    if error.errno not in _ADVICE:
+    number = error.errno
+    if number is None and isinstance(error, FileExistsError):
+      number = errno.EEXIST  # As TFDS renames folders.
+    if number not in _ADVICE or _is_elsewhere(error.filename, data_dir):
       raise
-    _refuse_disk(data_dir, error.strerror, error.errno)
+    _refuse_disk(data_dir, os.strerror(number), number)
   except RuntimeError as error:
     for text, number in _ARRAY_RECORD_ADVICE.items():
       if text in str(error):
         _refuse_disk(data_dir, text, number)
     raise
+
+
+def _is_elsewhere(filename: str | None, data_dir: str) -> bool:
+  """Return whether a file is known and neither below nor above data_dir."""
+  if filename is None:
+    return False
+  path, root = (pathlib.Path(p).absolute() for p in (filename, data_dir))
+  return not (path.is_relative_to(root) or root.is_relative_to(path))
 
 
 def _refuse_disk(data_dir: str, wrong: str, number: int) -> None:
@@ -171,9 +183,21 @@ class ClipBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
       beam_work.check_installed()
     if self.MANUAL_DOWNLOAD_INSTRUCTIONS and not self.is_prepared():
       self.manual_folder(config)
-    with _disk_errors(self.data_dir):
+    with _disk_errors(self._data_dir_root), self._held_parts(config):
       super().download_and_prepare(**kwargs)
     self._report_failures()
+
+  @property
+  def _parts_folder(self) -> pathlib.Path:
+    root = pathlib.Path(self._data_dir_root).absolute()
+    return root / '.parts' / self.info.full_name.replace('/', '-')
+
+  def _held_parts(
+    self, config: tfds.download.DownloadConfig
+  ) -> contextlib.AbstractContextManager:
+    if not beam_work.is_wanted(config) or self.is_prepared():
+      return contextlib.nullcontext()
+    return parts.hold(self._parts_folder)
 
   def _report_failures(self) -> None:
     path = pathlib.Path(self.data_dir) / FAILURES_NAME
@@ -206,14 +230,22 @@ class ClipBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     download_config: tfds.download.DownloadConfig,
   ) -> Sequence[tfds.core.SplitInfo]:
     log = FailureLog(pathlib.Path(self.data_dir) / FAILURES_NAME)
+    works = self._split_generators(dl_manager)
+    results = self._generate_examples(works, download_config)
     infos = []
-    for split, work in self._split_generators(dl_manager).items():
+    for split, work in works.items():
       file = _ShardedFile(
         self._get_filename_template(split), download_config.max_shard_size
       )
       limit = download_config.max_examples_per_split
-      results = self._generate_examples(split, work, download_config)
-      self._write(file, itertools.islice(self._records(results, log), limit))
+      shown = tfds.core.utils.tqdm(
+        results[split],
+        desc=f'{self.info.full_name} {split}',
+        total=len(work.tasks),
+        unit=f' {work.unit}s',
+        mininterval=1.0,
+      )
+      self._write(file, itertools.islice(self._records(shown, log), limit))
       log.refuse_if_empty(self.name, split, sum(file.lengths))
       if file.lengths:
         infos.append(_split_info(split, file))
@@ -223,24 +255,21 @@ class ClipBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     return infos
 
   def _generate_examples(
-    self,
-    split: str,
-    work: Work,
-    config: tfds.download.DownloadConfig,
-  ) -> Iterator[list[Record] | Failure]:
-    recorder = Recorder(work.read, self.info.features, self.NUM_JOINTS)
+    self, works: Mapping[str, Work], config: tfds.download.DownloadConfig
+  ) -> dict[str, Iterator[list[Record] | Failure]]:
+    """Return what the tasks of each split give, in order."""
+    jobs = {
+      split: (
+        Recorder(work.read, self.info.features, self.NUM_JOINTS),
+        work.tasks,
+      )
+      for split, work in works.items()
+    }
     if beam_work.is_wanted(config):
-      folder = pathlib.Path(self.data_dir) / f'parts_{split}'
-      results = beam_work.run_on_beam(recorder, work.tasks, config, folder)
-    else:
-      results = run_here(recorder, work.tasks, self._num_workers)
-    return tfds.core.utils.tqdm(
-      results,
-      desc=f'{self.info.full_name} {split}',
-      total=len(work.tasks),
-      unit=f' {work.unit}s',
-      mininterval=1.0,
-    )
+      return beam_work.run_on_beam(jobs, config, self._parts_folder)
+    return {
+      split: run_here(*job, self._num_workers) for split, job in jobs.items()
+    }
 
   def _records(
     self, results: Iterable[list[Record] | Failure], log: FailureLog

@@ -5,7 +5,14 @@
 
 `--config` names a configuration (or gives one as JSON), `--overwrite` builds
 again, `--helpfull` lists all flags. Without --config the default one is
-built, where `tfds build` would build them all.
+built, where `tfds build` would build them all. On Apache Beam (the extra
+[beam]), with any of its runners and on a disk that all workers reach:
+
+    python -m dance2wave.datasets.build kinetics_dance --manual_dir=CLIPS \\
+      --beam_pipeline_options=runner=DirectRunner,direct_num_workers=8,\\
+    direct_running_mode=multi_processing
+
+A build on Beam that was killed goes on where it was when it is run again.
 """
 
 import dataclasses
@@ -18,6 +25,7 @@ from tensorflow_datasets.scripts.cli import build as tfds_build
 from tensorflow_datasets.scripts.cli import cli_utils
 
 from dance2wave import datasets
+from dance2wave.datasets import beam_work
 from dance2wave.errors import InputError, one_line_errors
 
 
@@ -70,6 +78,8 @@ def main(args: tfds_build.Args) -> None:
         'no dataset named; expected one or more of '
         f'{", ".join(datasets.dataset_names())}; name it after the command'
       )
+    if args.generation.beam_pipeline_options:
+      beam_work.check_installed()  # TFDS would build without it.
     for one in [_for_one_dataset(args, name) for name in names]:
       one.execute()
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import tensorflow_datasets as tfds
+from tensorflow_datasets.proto import tf_example_pb2
 
 from dance2wave.datasets import schema, workers
 from dance2wave.errors import InputError
@@ -75,10 +76,24 @@ class Recorder:
     if isinstance(clips, Failure):
       return clips
     checked = [schema.check_clip(clip, self.num_joints) for clip in clips]
-    return [
-      (clip['clip_id'], self.features.serialize_example(clip))
-      for clip in checked
-    ]
+    if not all(_is_unicode(c['clip_id'] + c['group']) for c in checked):
+      wrong = 'its name is not UTF-8; rename the file'
+      return Failure(task.name, 'name', 'unicode', wrong)
+    return [(clip['clip_id'], self._serialize(clip)) for clip in checked]
+
+  def _serialize(self, clip: schema.Clip) -> bytes:
+    """Return the bytes of an example, equal in every process.
+
+    A map of protobuf has another order in each process unless it is sorted.
+    """
+    example = self.features.serialize_example(clip)
+    message = tf_example_pb2.Example.FromString(example)
+    return message.SerializeToString(deterministic=True)
+
+
+def _is_unicode(text: str) -> bool:
+  """Return whether a name that came from a disk can be stored."""
+  return not any('\ud800' <= letter <= '\udfff' for letter in text)
 
 
 def run_here(
@@ -112,7 +127,8 @@ class FailureLog:
     key = f'{failure.stage}/{failure.reason}'
     self.counts[key] = self.counts.get(key, 0) + 1
     line = json.dumps(dataclasses.asdict(failure), ensure_ascii=False)
-    with self._path.open('a', encoding='utf-8') as file:
+    # A name that is no Unicode becomes an escape of JSON.
+    with self._path.open('a', -1, 'utf-8', 'backslashreplace') as file:
       file.write(line + '\n')
 
   def refuse_if_empty(self, name: str, split: str, num_clips: int) -> None:
