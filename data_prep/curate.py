@@ -2,11 +2,11 @@
 
     python -m data_prep.curate --input=VIDEOS --output=DIR
 
-DIR/scores.csv has a row per file, DIR/keep.txt the kept paths (the builder
-clip_folder takes it as --manual_dir), DIR/contact_sheet.png the best and worst. DIR/scores.jsonl
-keeps what was measured: another run measures only files that are new, changed
-or failed. Poses come from --pose_dir or the .npz beside a video where it is
-there (nothing is known of others then), else they are found: see DIR/poses.
+DIR/scores.csv has a row per file, DIR/keep.txt the kept paths (clip_folder
+takes it as --manual_dir), DIR/contact_sheet.png the best and worst to look at.
+DIR/scores.jsonl keeps what was measured: another run measures only files that
+are new, changed or failed. Poses come from --pose_dir or the .npz beside a
+video (nothing is known of others then), else they are found: see DIR/poses.
 
 Right pairs of dance and music that the defaults keep, and wrong ones (another
 clip's music): 86 % and 3 % of 160 synthetic clips of the validation split, on

@@ -1,6 +1,6 @@
 """Measure a built dataset, and what a video costs to prepare.
 
-    python -m data_prep.measure_dataset synthetic_dance --config=debug --write
+    python -m data_prep.measure_dataset synthetic_dance/debug --write
     python -m data_prep.measure_dataset clip_folder --video=one_of_them.mp4
 
 Prints bytes per example and how fast one process reads the examples; with
@@ -37,13 +37,6 @@ from dance2wave.pose.landmarker import extract_poses
 from dance2wave.pose.model_file import import_mediapipe
 from dance2wave.pose.track import PoseTrack
 
-_CONFIG = flags.DEFINE_string('config', None, 'Config of the dataset.')
-_DATA_DIR = flags.DEFINE_string('data_dir', None, 'Where it was built.')
-_WRITE = flags.DEFINE_bool('write', False, 'Measure writing, too.')
-_VIDEO = flags.DEFINE_string('video', None, 'Video to prepare, and be timed.')
-_SECONDS = flags.DEFINE_float(
-  'seconds', 3.0, 'How long to read, and to write.', lower_bound=0.01
-)
 _NUM_HELD = 64  # examples in memory to write from
 _USUAL_S = 10.0
 
@@ -173,6 +166,16 @@ def _frames(what: str, cost: Cost, info: VideoInfo) -> str:
   )
 
 
+def _define_flags() -> None:
+  """Define the flags; not at import, as `tfds build` has some of them too."""
+  flags.DEFINE_string('data_dir', None, 'Where it was built.')
+  flags.DEFINE_bool('write', False, 'Measure writing, too.')
+  flags.DEFINE_string('video', None, 'Video to prepare, and be timed.')
+  flags.DEFINE_float(
+    'seconds', 3.0, 'How long to read, and to write.', lower_bound=0.01
+  )
+
+
 def main(argv: Sequence[str]) -> None:
   """Run from the command line."""
   with one_line_errors():
@@ -180,16 +183,20 @@ def main(argv: Sequence[str]) -> None:
       raise InputError(
         f'{len(argv) - 1} datasets named; expected one; name it in the command'
       )
-    name = '/'.join(filter(None, [argv[1], _CONFIG.value]))
+    values = flags.FLAGS
     print(f'{num_cores()} cores, load average {os.getloadavg()[0]:.1f} before')
     lines = measure_dataset(
-      name, _DATA_DIR.value, seconds=_SECONDS.value, with_write=_WRITE.value
+      argv[1],
+      values.data_dir,
+      seconds=values.seconds,
+      with_write=values.write,
     )
-    if _VIDEO.value:
-      lines = itertools.chain(lines, measure_video(pathlib.Path(_VIDEO.value)))
+    if values.video:
+      lines = itertools.chain(lines, measure_video(pathlib.Path(values.video)))
     for line in lines:
       print(line, flush=True)
 
 
 if __name__ == '__main__':
+  _define_flags()
   app.run(main)

@@ -327,7 +327,7 @@ def test_silent_video_says_so(shared_data):
 
 
 def test_first_sound_of_several_fits_the_first_picture(shared_data, caplog):
-  caplog.set_level('INFO')
+  caplog.set_level('INFO', logger='absl')
   path = shared_data / 'torchcodec/nasa_13013.mp4'
   waveform = audio.read_audio(path, RATE_HZ)
   assert len(waveform.samples_T) == 13 * RATE_HZ

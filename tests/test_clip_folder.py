@@ -212,10 +212,13 @@ def test_a_crash_in_a_decoder_is_a_failure_line(videos, monkeypatch):
 
 def test_no_folder_or_no_video_is_one_line(tmp_path):
   (tmp_path / 'empty').mkdir()
+  (tmp_path / 'other').mkdir()
+  (tmp_path / 'other' / 'notes.txt').touch()
   for folder, message in (
     (None, 'no folder given'),
     (tmp_path / 'absent', 'is not a folder'),
-    (tmp_path / 'empty', 'no video in'),
+    (tmp_path / 'empty', 'empty is empty'),
+    (tmp_path / 'other', 'no video in'),
   ):
     with pytest.raises(InputError, match=message):
       builder_of(folder, tmp_path / 'data').download_and_prepare()
@@ -234,6 +237,7 @@ def test_a_folder_without_a_good_video_is_refused(videos, tmp_path):
 
 
 def test_another_folder_is_not_mistaken_for_this_one(built, tmp_path):
+  (tmp_path / 'a.mp4').touch()
   again = builder_of(tmp_path, built._data_dir_root)
   with pytest.raises(InputError, match='was built from'):
     again.download_and_prepare()

@@ -488,6 +488,7 @@ def test_lines_of_lists(tmp_path, caplog):
 
 
 def test_a_wrong_folder_is_one_line(manual, tmp_path):
+  (tmp_path / 'notes.txt').touch()
   with pytest.raises(InputError, match='no unitList/ballet_unitseq4'):
     build(tmp_path, tmp_path / 'data')
   folder = tmp_path / 'unitList'

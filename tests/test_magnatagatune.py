@@ -331,6 +331,7 @@ def test_a_table_with_commas_or_of_another_encoding_is_one_line(tmp_path):
 
 
 def test_a_wrong_folder_is_one_line(tmp_path):
+  (tmp_path / 'notes.txt').touch()
   for folder, message in (
     (tmp_path / 'absent', 'is not a folder'),
     (tmp_path, 'annotations_final.csv is not there'),
@@ -344,7 +345,7 @@ def test_a_wrong_folder_is_one_line(tmp_path):
     f'--manual_dir={tmp_path}',
     f'--data_dir={tmp_path / "other"}',
   )
-  line = done.stderr.splitlines()[-1]
+  (line,) = done.stderr.splitlines()
   assert done.returncode == 2 and 'Traceback' not in done.stderr
   assert line.startswith('dance2wave: magnatagatune: no sounds in')
   assert 'or in mp3/' in line and 'cat mp3.zip.*' in line

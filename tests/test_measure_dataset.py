@@ -102,8 +102,7 @@ def test_what_was_not_built_is_one_line(data_dir, tmp_path):
 def test_the_command_prints_its_lines(data_dir):
   done = run(
     'data_prep.measure_dataset',
-    'synthetic_dance',
-    '--config=debug',
+    'synthetic_dance/debug',
     f'--data_dir={data_dir}',
     '--seconds=0.05',
     '--write',

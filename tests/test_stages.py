@@ -220,9 +220,7 @@ def test_audio_features_are_the_sources_own_or_those_of_the_sound():
   )
   standard = (own - own.mean(0)) / own.std(0)
   # Frame 5 k of the poses is frame 3 k of the features.
-  np.testing.assert_allclose(
-    given.features_FA[::5], standard[:45:3], atol=1e-4
-  )
+  np.testing.assert_allclose(given.features_FA[::5], standard[:45:3], atol=1e-4)
   heard = clips.ready_clip(plain, with_features=True, **rates)
   assert heard.features_FA.shape == (75, 28)
   assert np.isfinite(heard.features_FA).all() and heard.features_FA.std() > 0.5

@@ -106,7 +106,10 @@ def command(*args):
 @pytest.mark.parametrize(
   'args, message',
   [
-    (['nonsense'], "dataset is 'nonsense'; expected one of clip_folder"),
+    (
+      ['nonsense'],
+      "dataset is 'nonsense'; expected one of aistpp, clip_folder",
+    ),
     ([], 'no dataset named'),
     (['synthetic_dance', '--config=defualt'], 'expected one of: default'),
     (['synthetic_dance/defualt'], 'expected one of: default'),

@@ -45,6 +45,17 @@ _ARRAY_RECORD_ADVICE = {
 
 
 @contextlib.contextmanager
+def quiet() -> Iterator[None]:
+  """Spare the user TFDS's warnings that a dataset is still to be built."""
+  verbosity = logging.get_verbosity()
+  logging.set_verbosity(logging.ERROR)
+  try:
+    yield
+  finally:
+    logging.set_verbosity(verbosity)
+
+
+@contextlib.contextmanager
 def _disk_errors(data_dir: str) -> Iterator[None]:
   """Turn an error of the disk of data_dir into an InputError of one line."""
   try:
@@ -167,6 +178,11 @@ class ClipBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
       metadata=tfds.core.MetadataDict(),
     )
 
+  def is_prepared(self) -> bool:
+    """Return whether the dataset has been built."""
+    with quiet():
+      return super().is_prepared()
+
   def download_and_prepare(self, **kwargs: Any) -> None:
     """Build the dataset unless it exists, as TFDS does.
 
@@ -211,18 +227,23 @@ class ClipBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     """Return the folder of the user's own files.
 
     Raises:
-      InputError: none was given, or it does not exist.
+      InputError: none was given, it does not exist, or it is empty.
     """
     folder = config.manual_dir and pathlib.Path(config.manual_dir).expanduser()
-    if not folder or not folder.is_dir():
-      wrong = f'{folder} is not a folder' if folder else 'no folder given'
-      raise InputError(
-        f'{self.name}: {wrong}; expected '
-        f'{" ".join(self.MANUAL_DOWNLOAD_INSTRUCTIONS.split())}; python -m '
-        f'dance2wave.datasets.build {self.info.full_name.rpartition("/")[0]} '
-        '--manual_dir=FOLDER'
-      )
-    return folder.resolve()
+    if not folder:
+      wrong = 'no folder given'
+    elif not folder.is_dir():
+      wrong = f'{folder} is not a folder'
+    elif not any(folder.iterdir()):
+      wrong = f'{folder} is empty'
+    else:
+      return folder.resolve()
+    raise InputError(
+      f'{self.name}: {wrong}; expected '
+      f'{" ".join(self.MANUAL_DOWNLOAD_INSTRUCTIONS.split())}; python -m '
+      f'dance2wave.datasets.build {self.info.full_name.rpartition("/")[0]} '
+      '--manual_dir=FOLDER'
+    )
 
   def _generate_splits(
     self,

@@ -31,7 +31,6 @@ from dance2wave.errors import InputError
 
 # Tasks that go to a worker together: they share the start of a child process.
 _MAX_JOB_TASKS = 16
-_STARTING = threading.Lock()
 _ERROR_NAME = 'error'
 _LOOK_EVERY_S = 5.0
 
@@ -234,7 +233,9 @@ class _WriteParts:
     """Do the tasks whose parts are not there; Beam may do a job twice."""
     error_path = pathlib.Path(self.folder, _ERROR_NAME)
     job = [(pathlib.Path(p), task) for p, task in job if not os.path.exists(p)]
-    results = _in_a_child(self.recorder, [task for _, task in job])
+    # In a child, so that a crash of a decoder ends no worker of Beam.
+    tasks = [task for _, task in job]
+    results = run_here(self.recorder, tasks, num_workers=1)
     for path, task in job:
       if not path.parent.is_dir() or error_path.exists():
         return  # The driver says why.
@@ -244,20 +245,6 @@ class _WriteParts:
         parts.write(error_path, _describe(task.name, error))
         return
       parts.write(path, parts.pack(result))
-
-
-def _in_a_child(
-  recorder: Recorder, tasks: Sequence[Any]
-) -> Iterator[list[Record] | Failure]:
-  """Run tasks where a crash of a decoder ends no worker of Beam.
-
-  Beam's threads share one process, and starting a child changes `__main__`
-  for a moment: one at a time.
-  """
-  results = run_here(recorder, tasks, num_workers=1)
-  with _STARTING:
-    first = list(itertools.islice(results, 1))
-  yield from itertools.chain(first, results)
 
 
 def _describe(name: str, error: Exception) -> bytes:

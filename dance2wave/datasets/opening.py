@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import tensorflow_datasets as tfds
-from absl import logging
 
 from dance2wave import datasets
+from dance2wave.datasets import base
 from dance2wave.errors import InputError
 
 Source = Sequence[Mapping[str, Any]]
@@ -33,13 +33,8 @@ def make_builder(name: str, data_dir: str | None):
       f'dataset {dataset} has no config {config!r}; expected one of: '
       f'{", ".join(known) or "none"}; correct the config'
     )
-  verbosity = logging.get_verbosity()
-  # TFDS warns that a dataset that is still to be built is not there.
-  logging.set_verbosity(logging.ERROR)
-  try:
+  with base.quiet():
     return tfds.builder(name, data_dir=data_dir)
-  finally:
-    logging.set_verbosity(verbosity)
 
 
 def _open_builder(name: str, data_dir: str | None):

@@ -17,6 +17,7 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 _AHEAD = 3  # tasks in flight per worker
+_STARTING = threading.Lock()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,8 +53,14 @@ def _clean_start() -> Iterator[None]:
   A child would import the parent's `__main__` again: a script without the
   `__name__` guard would start itself over, and an entry point would bring
   jax. One thread each: the pool already has a process for every core, and sums
-  do not depend on the number of cores.
+  do not depend on the number of cores. One pool starts at a time, because all
+  threads of this process share `__main__` and the environment.
   """
+  with _STARTING:
+    yield from _without_main()
+
+
+def _without_main() -> Iterator[None]:
   main, environ = sys.modules['__main__'], dict(os.environ)
   sys.modules['__main__'] = types.ModuleType('__main__')
   os.environ.update(OMP_NUM_THREADS='1', OPENBLAS_NUM_THREADS='1')
@@ -79,9 +86,11 @@ def _pool(num_workers: int, function: Callable) -> futures.ProcessPoolExecutor:
 
 def _alone(function: Callable, task: Any) -> Any:
   """Run one task in a process of its own; WorkerDied if that dies, too."""
-  with _pool(1, function) as pool, _clean_start():
+  with _pool(1, function) as pool:
+    with _clean_start():
+      running = pool.submit(function, task)
     try:
-      return pool.submit(function, task).result()
+      return running.result()
     except BrokenProcessPool:
       return WorkerDied(task)
 

@@ -243,13 +243,6 @@ class Builder(base.ClipBuilder):
       'start_s': tfds.features.Scalar(np.int32),
     }
 
-  def manual_folder(self, config: tfds.download.DownloadConfig) -> pathlib.Path:
-    """Return the folder of the clips; InputError if it is empty or absent."""
-    folder = super().manual_folder(config)
-    if not any(folder.iterdir()):
-      self._refuse(folder, 'it is empty')
-    return folder
-
   def _generate_splits(
     self,
     dl_manager: tfds.download.DownloadManager,
