@@ -25,7 +25,8 @@ def get_config(dataset='synthetic_dance'):
   config.seed = 0
   config.sample_rate_hz = 8000
   config.pose_rate_hz = 50
-  is_synthetic = dataset.partition('/')[0] == 'synthetic_dance'
+  names = [name.strip().partition('/')[0] for name in dataset.split(',')]
+  is_synthetic = set(names) == {'synthetic_dance'}
   config.styles = SYNTHETIC_STYLES if is_synthetic else STYLES
 
   config.dataset = ConfigDict()

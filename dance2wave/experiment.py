@@ -56,12 +56,13 @@ def prepare_datasets(options: Options) -> None:
     manual_dir = options.dataset.manual_dir or None
     if not builder.MANUAL_DOWNLOAD_INSTRUCTIONS:
       manual_dir = None
+    config = tfds.download.DownloadConfig(manual_dir=manual_dir)
     if not builder.is_prepared():
+      if builder.MANUAL_DOWNLOAD_INSTRUCTIONS:
+        builder.manual_folder(config)
       print(f'Building {builder.name} in {builder.data_dir}', flush=True)
     if not builder.is_prepared() or manual_dir:
-      builder.download_and_prepare(
-        download_config=tfds.download.DownloadConfig(manual_dir=manual_dir)
-      )
+      builder.download_and_prepare(download_config=config)
     _warn_of_styles(builder, options)
 
 

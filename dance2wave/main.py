@@ -9,6 +9,7 @@ into DIR/samples and writes DIR/result.json. Run again to go on.
 
 import os
 import pathlib
+import re
 
 from absl import app, flags, logging
 from ml_collections import config_flags
@@ -19,7 +20,7 @@ _CONFIG = config_flags.DEFINE_config_file(
   'config', None, 'Config file, such as configs/wavenet.py.', lock_config=True
 )
 _WORKDIR = flags.DEFINE_string(
-  'workdir', None, 'Folder of the run; runs/<name of the config> if not given.'
+  'workdir', None, 'Folder of the run; runs/<config>[-<dataset>] if not given.'
 )
 
 
@@ -40,6 +41,12 @@ def _config_file() -> pathlib.Path:
   return path
 
 
+def _run_name(path: pathlib.Path) -> str:
+  """Return the config's name, and what was said after the colon."""
+  argument = flags.FLAGS['config'].config_filename.partition(':')[2]
+  return '-'.join([path.stem, *re.findall(r'\w+', argument)])
+
+
 def main(argv: list[str]) -> None:
   """Parse options and do the job; bad input is one line and exit status 2."""
   with one_line_errors():
@@ -48,11 +55,11 @@ def main(argv: list[str]) -> None:
         f'unexpected argument {argv[1]!r}; expected flags only; write '
         '--config=... --workdir=...'
       )
-    name = _config_file().stem
+    path = _config_file()
     from dance2wave import experiment, options
 
     checked = options.parse(_CONFIG.value)
-    workdir = pathlib.Path(_WORKDIR.value or f'runs/{name}')
+    workdir = pathlib.Path(_WORKDIR.value or f'runs/{_run_name(path)}')
     experiment.run(checked, workdir.absolute())
 
 

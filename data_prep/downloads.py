@@ -12,6 +12,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import signal
 import sys
 import urllib.parse
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -76,6 +77,8 @@ def define_flags() -> None:
     'Reasons in the ledger for which to try again what would otherwise stay '
     f'given up: {", ".join(REASONS)}.',
   )
+  for name in ('output', 'dry_run', 'retry'):  # So that --help shows them.
+    flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[name])
 
 
 def output_folder(argv: Sequence[str]) -> pathlib.Path:
@@ -108,6 +111,7 @@ def at_roots(roots: Iterable[str], name: str) -> tuple[str, ...]:
 
 def print_plan(output: pathlib.Path, wanted: Iterable[Wanted]) -> None:
   """Print every URL and its target, one line each."""
+  signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # '| head' is no error
   for file in wanted:
     for url in file.urls:
       print(f'{url} -> {output / file.name}')

@@ -126,7 +126,9 @@ def dry_run(request: Request) -> Iterator[str]:
 
 
 def _urls(plan: kinetics_mirror.Plan) -> Iterator[str]:
-  yield from plan.part_lists
+  for url in plan.part_lists:
+    yield url
+    yield f'# and every archive that {url} lists'
   yield from (archive.url for archive in plan.archives)
 
 

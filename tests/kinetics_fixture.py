@@ -192,7 +192,7 @@ def write_annotations(folder, kind, rows=(*ROWS, OTHER)):
     lines.append(f'"{label}",{youtube_id},{start_s},{end_s},{word[split]}')
   if kind == 'k400':
     lines = [lines[0] + ',is_cc', *(f'{line},0' for line in lines[1:])]
-  name = 'rows.txt' if kind == 'txt' else f'{kind}.csv'
+  name = {'txt': 'rows.txt', 'k400': 'with_cc.csv'}.get(kind, 'rows.csv')
   (folder / name).write_text('\n'.join(lines) + '\n')
 
 

@@ -10,7 +10,7 @@ import tensorflow_datasets as tfds
 import toy_dataset
 from toy_dataset import Task, Toy, build, content, ids
 
-from dance2wave.datasets import base
+from dance2wave.datasets import opening, shards
 from dance2wave.datasets.work import Failure, FailureLog
 from dance2wave.errors import InputError
 
@@ -42,6 +42,23 @@ def test_clips_keep_the_order_of_tasks(built):
   assert ids(built) == good
   assert ids(built, 'test') == ['f#0', 'f#1', 'g#0']
   assert built.info.splits['train'].num_examples == 8
+
+
+def test_clips_without_sound_are_known_and_can_be_left_out(
+  tmp_path, monkeypatch, caplog
+):
+  quiet = Task('b', 'silent', num_clips=2)
+  tasks = {'train': [Task('a'), quiet, Task('c')], 'test': [quiet]}
+  builder = build(tmp_path, tasks)
+  monkeypatch.setattr(opening, '_open_builder', lambda *_: builder)
+  metadata = tfds.builder_from_directory(builder.data_dir).info.metadata
+  assert metadata['silent'] == {'train': [1, 2], 'test': [0, 1]}
+  assert metadata['styles'] == {'tap': 4}
+  source = opening.open_with_sound('toy', None, split='train')
+  assert [c['clip_id'] for c in source] == [b'a#0', b'c#0'] and len(source) == 2
+  assert '2 of 4 clips of split train have no sound' in caplog.text
+  with pytest.raises(InputError, match='toy has no audio in split test'):
+    opening.open_with_sound('toy', None, split='test')
 
 
 def test_failures_are_lines_and_counts_and_do_not_end_the_build(built):
@@ -105,9 +122,9 @@ def test_a_limit_of_examples(limit, num_train, built, tmp_path):
 
 
 def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, monkeypatch):
-  real = base.array_record_module.ArrayRecordWriter
+  real = shards.array_record_module.ArrayRecordWriter
   monkeypatch.setattr(
-    base.array_record_module,
+    shards.array_record_module,
     'ArrayRecordWriter',
     lambda path, options: real('/dev/full', options),
   )

@@ -254,7 +254,7 @@ def test_a_list_of_videos_is_as_good_as_a_folder(videos, tmp_path):
   clips = all_clips(builder)
   assert len(clips) == 4
   assert clips['here.mp4#0'][1]['style'] == b'hip_hop'
-  assert builder.info.metadata['styles'] == ['hip_hop']
+  assert builder.info.metadata['styles'] == {'hip_hop': 3}
   for line, message in (
     ('gone.mp4\n', "names 'gone.mp4'"),
     ('styles.csv\n', "names 'styles.csv'"),

@@ -27,6 +27,7 @@ from dance2wave.datasets.kinetics_dance.annotations import (
 from dance2wave.errors import InputError
 from dance2wave.pose.skeleton import to_core14
 from dance2wave.pose.track import read_pose_file
+from data_prep import curate
 
 tfds.disable_progress_bar()
 
@@ -309,12 +310,29 @@ def test_a_video_is_in_one_split_across_releases(source, tmp_path):
   """What validates Kinetics-400 is in the training of Kinetics-700."""
   folder = lay_out(tmp_path / 'in', fixture.class_folders, source)
   k400 = [dataclasses.replace(ROWS[0], split='validation'), *ROWS[1:]]
-  fixture.write_annotations(folder / 'a/400', 'k400', k400)
-  fixture.write_annotations(folder / 'a/700', 'k700', (*ROWS, OTHER))
+  fixture.write_annotations(folder / 'a/k400', 'k400', k400)
+  fixture.write_annotations(folder / 'a/kinetics700', 'k700', (*ROWS, OTHER))
   for config in ('k400', 'k700_2020'):
     tasks, _ = plan(folder, tmp_path, config)
     assert ROWS[0].clip_id in names(tasks)['validation']
     assert ROWS[0].clip_id not in names(tasks)['train']
+
+
+def test_annotations_of_another_release_are_refused(source, tmp_path):
+  folder = lay_out(tmp_path / 'in', fixture.class_folders, source)
+  fixture.write_annotations(folder / 'annotations', 'k700')
+  path = folder / 'annotations/rows.csv'
+  path.rename(path.with_name('k700_2020_train.csv'))
+  with pytest.raises(InputError, match=r'are of k700_2020 .* those of k400'):
+    plan(folder, tmp_path, 'k400')
+  assert plan(folder, tmp_path, 'k700_2020')[0]
+
+
+def test_other_tables_are_not_taken_for_annotations(source, tmp_path):
+  folder = lay_out(tmp_path / 'in', fixture.class_folders, source)
+  (folder / 'scores.csv').write_text(','.join(curate.COLUMNS) + '\na,1,2\n')
+  (folder / 'notes.csv').write_text('description,a,b\nx,1,2\n')
+  assert plan(folder, tmp_path)[0]
 
 
 def test_annotations_win_over_folders_and_labels_over_none(tmp_path):
@@ -525,9 +543,9 @@ def test_no_folder_and_no_clip_name_the_tool(tmp_path):
 
 def test_a_bad_row_of_annotations_is_named(source, tmp_path):
   folder = lay_out(tmp_path / 'in', fixture.flat_folder, source, 'k400')
-  path = folder / 'annotations/k400.csv'
+  path = folder / 'annotations/with_cc.csv'
   path.write_text(path.read_text().replace(',215,', ',x,'))
-  with pytest.raises(InputError, match=r'k400\.csv, line 2: time_end'):
+  with pytest.raises(InputError, match=r'with_cc\.csv, line 2: time_end'):
     build(folder, tmp_path / 'out')
 
 

@@ -172,10 +172,12 @@ def test_configs_parse_and_name_the_whole_vocabulary():
   audio = options_lib.parse(audio_pretrain.get_config())
   assert audio.dataset.names == ('magnatagatune',)
   assert len(audio.styles) == 50 and audio.train.is_audio_only
-  mixed = wavenet.get_config('synthetic_dance,clip_folder')
+  assert wavenet.get_config('synthetic_dance/debug').styles != wavenet.STYLES
+  mixed = wavenet.get_config('synthetic_dance/debug,aistpp')
+  assert mixed.styles == wavenet.STYLES
   assert options_lib.parse(mixed).dataset.names == (
-    'synthetic_dance',
-    'clip_folder',
+    'synthetic_dance/debug',
+    'aistpp',
   )
 
 

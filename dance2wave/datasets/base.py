@@ -10,9 +10,9 @@ from typing import Any, ClassVar
 
 import tensorflow_datasets as tfds
 from absl import logging
-from array_record.python import array_record_module
 
 from dance2wave.datasets import beam_work, parts, schema
+from dance2wave.datasets.shards import Contents, ShardedFile, split_info
 from dance2wave.datasets.work import (
   Failure,
   FailureLog,
@@ -87,51 +87,6 @@ def _refuse_disk(data_dir: str, wrong: str, number: int) -> None:
     f'cannot write the dataset in {data_dir} ({wrong}); expected a folder '
     f'that can be written; {_ADVICE[number]}, or give another --data_dir'
   ) from None
-
-
-class _ShardedFile:
-  """Writes records one by one into files of a bounded size."""
-
-  def __init__(self, template: Any, max_bytes: int):
-    self._template, self._max_bytes = template, max_bytes
-    self._writer = None
-    self._paths: list[pathlib.Path] = []
-    self.lengths: list[int] = []
-    self.num_bytes = 0
-    self._room = 0
-
-  def write(self, record: bytes) -> None:
-    if self._writer is None or len(record) > self._room:
-      self._open()
-    self._writer.write(record)
-    self._room -= len(record)
-    self.num_bytes += len(record)
-    self.lengths[-1] += 1
-
-  def _open(self) -> None:
-    self._close()
-    prefix = self._template.filepath_prefix()
-    path = pathlib.Path(f'{prefix}.part{len(self._paths):05d}')
-    self._writer = array_record_module.ArrayRecordWriter(
-      str(path), 'group_size:1'
-    )
-    self._paths.append(path)
-    self.lengths.append(0)
-    self._room = self._max_bytes
-
-  def _close(self) -> None:
-    if self._writer is not None:
-      self._writer.close()
-      self._writer = None
-
-  def finish(self) -> None:
-    """Close, and give the files the names by which TFDS finds them."""
-    self._close()
-    for index, path in enumerate(self._paths):
-      name = self._template.sharded_filepath(
-        shard_index=index, num_shards=len(self._paths)
-      )
-      path.rename(name)
 
 
 class ClipBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
@@ -238,11 +193,13 @@ class ClipBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
       wrong = f'{folder} is empty'
     else:
       return folder.resolve()
+    name, root = self.info.full_name.rpartition('/')[0], self._data_dir_root
+    is_usual = pathlib.Path(root) == pathlib.Path(tfds.core.constants.DATA_DIR)
     raise InputError(
       f'{self.name}: {wrong}; expected '
       f'{" ".join(self.MANUAL_DOWNLOAD_INSTRUCTIONS.split())}; python -m '
-      f'dance2wave.datasets.build {self.info.full_name.rpartition("/")[0]} '
-      '--manual_dir=FOLDER'
+      f'dance2wave.datasets.build {name} --manual_dir=FOLDER'
+      + ('' if is_usual else f' --data_dir={root}')
     )
 
   def _generate_splits(
@@ -253,9 +210,9 @@ class ClipBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     log = FailureLog(pathlib.Path(self.data_dir) / FAILURES_NAME)
     works = self._split_generators(dl_manager)
     results = self._generate_examples(works, download_config)
-    infos = []
+    contents, infos = Contents(), []
     for split, work in works.items():
-      file = _ShardedFile(
+      file = ShardedFile(
         self._get_filename_template(split), download_config.max_shard_size
       )
       limit = download_config.max_examples_per_split
@@ -266,13 +223,16 @@ class ClipBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         unit=f' {work.unit}s',
         mininterval=1.0,
       )
-      self._write(file, itertools.islice(self._records(shown, log), limit))
+      records = itertools.islice(self._records(shown, log), limit)
+      self._write(file, split, records, contents)
       log.refuse_if_empty(self.name, split, sum(file.lengths))
       if file.lengths:
-        infos.append(_split_info(split, file))
+        infos.append(split_info(split, file))
       else:
         logging.warning('%s: no examples in split %s', self.name, split)
     self.info.metadata['num_failed'] = log.counts
+    self.info.metadata['styles'] = dict(contents.styles)
+    self.info.metadata['silent'] = dict(contents.silent)
     return infos
 
   def _generate_examples(
@@ -301,19 +261,17 @@ class ClipBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
       else:
         yield from result
 
-  def _write(self, file: _ShardedFile, records: Iterable[Record]) -> None:
+  def _write(
+    self,
+    file: ShardedFile,
+    split: str,
+    records: Iterable[Record],
+    contents: Contents,
+  ) -> None:
     seen = set()
     for key, example in records:
       assert key not in seen, f'two examples have the key {key!r}'
+      contents.add(split, len(seen), example)
       seen.add(key)
       file.write(example)
     file.finish()
-
-
-def _split_info(split: str, file: _ShardedFile) -> tfds.core.SplitInfo:
-  return tfds.core.SplitInfo(
-    name=split,
-    shard_lengths=file.lengths,
-    num_bytes=file.num_bytes,
-    filename_template=file._template,
-  )

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import tensorflow_datasets as tfds
+from absl import logging
 
 from dance2wave import datasets
 from dance2wave.datasets import base
@@ -74,3 +75,41 @@ def open_source(
       f'dataset {name} has no split {split!r}; expected one of '
       f'{", ".join(builder.info.splits)}, or a slice; correct the split'
     ) from error
+
+
+class _Chosen(Sequence):
+  """Some of the clips of a source."""
+
+  def __init__(self, source: Source, places: Sequence[int]):
+    self._source, self._places = source, places
+
+  def __len__(self) -> int:
+    return len(self._places)
+
+  def __getitem__(self, index: int) -> Mapping[str, Any]:
+    return self._source[self._places[index]]
+
+
+def open_with_sound(name: str, data_dir: str | None, *, split: str) -> Source:
+  """Open the clips of a split that have sound; say how many have none.
+
+  Raises:
+    InputError: what `open_source` raises, or none has sound.
+  """
+  builder = _open_builder(name, data_dir)
+  source = open_source(name, data_dir, split=split)
+  silent = set(builder.info.metadata.get('silent', {}).get(split, ()))
+  if not silent:
+    return source
+  places = [place for place in range(len(source)) if place not in silent]
+  if not places:
+    raise InputError(
+      f'dataset {name} has no audio in split {split}; expected clips with '
+      'sound for this config; choose another dataset, or a config that needs '
+      'beats only, such as configs/pose_transformer.py'
+    )
+  logging.warning(
+    '%s: %d of %d clips of split %s have no sound and are left out',
+    *(name, len(silent), len(source), split),
+  )
+  return _Chosen(source, places)

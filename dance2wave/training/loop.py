@@ -50,10 +50,14 @@ class Trained:
 def open_split(options: Options, split: str) -> mixture.Mixture:
   """Open a split of every dataset, as one mixture.
 
+  Clips without sound are left out where the WaveNet is trained.
+
   Where a dataset's split is empty, one that is nearer to training is used: a
   folder of a few videos may leave nothing for validation or test. Figures on
   what was trained on are better than none as long as it is said.
   """
+  needs_sound = options.train.joint_steps > 0
+  open_one = opening.open_with_sound if needs_sound else opening.open_source
   parts = []
   order = ('test', 'validation', 'train')
   for name in options.dataset.names:
@@ -65,7 +69,7 @@ def open_split(options: Options, split: str) -> mixture.Mixture:
       logging.warning(
         'There are no %s clips in %s: %s is used instead', split, name, chosen
       )
-    parts.append(opening.open_source(name, data_dir, split=chosen))
+    parts.append(open_one(name, data_dir, split=chosen))
   return mixture.Mixture(parts, options.dataset.weights)
 
 

@@ -83,7 +83,9 @@ def open_workdir(workdir: pathlib.Path, options: Options) -> None:
   if _has_checkpoints(workdir):
     old = dict(_flat(options_lib.to_dict(read_options(workdir))))
     new = dict(_flat(options_lib.to_dict(options)))
-    for key, value in new.items():
+    # Another dataset changes more: it is named first.
+    for key in sorted(new, key=lambda key: key != 'dataset.name'):
+      value = new[key]
       if old.get(key) != value and not key.startswith(_MAY_CHANGE):
         raise InputError(
           f'--workdir={workdir} was made with {key}={old.get(key)!r}, but the '

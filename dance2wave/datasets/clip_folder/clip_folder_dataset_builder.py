@@ -53,8 +53,13 @@ class Builder(base.ClipBuilder):
       InputError: no usable video, or a dataset of another folder is there.
     """
     config = kwargs.get('download_config') or tfds.download.DownloadConfig()
-    self._folder = self.manual_folder(config)
-    if self.is_prepared() and not config.download_mode.overwrite_dataset:
+    if self._folder or config.manual_dir or not self.is_prepared():
+      self._folder = self.manual_folder(config)
+    if (
+      self._folder
+      and self.is_prepared()
+      and not config.download_mode.overwrite_dataset
+    ):
       self._check_same_folder()
     super().download_and_prepare(**kwargs)
 
@@ -92,7 +97,6 @@ class Builder(base.ClipBuilder):
     ]
     self.info.metadata['folder'] = str(self._folder)
     self.info.metadata['fingerprint'] = _fingerprint(videos)
-    self.info.metadata['styles'] = sorted({v.style for v in videos} - {''})
     split_of = assign_splits(video.group for video in videos)
     splits = [s for s in SPLITS if s in split_of.values()]
     if len(splits) < 3:

@@ -17,7 +17,7 @@ import pathlib
 import re
 from collections.abc import Iterable, Iterator
 
-from dance2wave.datasets.kinetics_dance.classes import plain_label
+from dance2wave.datasets.kinetics_dance.classes import RELEASES, plain_label
 from dance2wave.errors import InputError
 
 SPLITS = ('train', 'validation', 'test')
@@ -275,3 +275,51 @@ def count_by_split(annotations: Iterable[Annotation]) -> dict[str, int]:
   """Return the number of clips of every split."""
   counts = collections.Counter(each.split for each in annotations)
   return {split: counts[split] for split in SPLITS}
+
+
+def read_all_annotations(paths: Iterable[pathlib.Path]) -> list[Annotation]:
+  """Read the rows of annotation files.
+
+  Rows with a label come first: a release's test split may have none.
+
+  Raises:
+    InputError: a row of one of them is bad.
+  """
+  rows = [row for path in paths for row in read_annotations(path)]
+  return sorted(rows, key=lambda row: not row.label)
+
+
+def annotation_files(paths: Iterable[pathlib.Path]) -> list[pathlib.Path]:
+  """Return those files that hold annotations, whatever they are called."""
+  return [path for path in paths if _holds_annotations(path)]
+
+
+def named_releases(paths: Iterable[pathlib.Path]) -> set[str]:
+  """Return the releases that names such as k700_2020_train.csv tell."""
+  found = set()
+  for path in paths:
+    name = f'{path.parent.name}/{path.name}'.lower()
+    years = re.findall(r'k(?:inetics[-_]?)?(400|600|700)', name)
+    found |= {r for r in RELEASES if r[1:4] in years[-1:]}
+  return found
+
+
+def _holds_annotations(path: pathlib.Path) -> bool:
+  if path.suffix.lower() not in ('.csv', '.json', '.txt'):
+    return False
+  with path.open('rb') as file:
+    head = file.read(1 << 16).decode('utf-8-sig', errors='replace').lstrip()
+  if path.suffix.lower() == '.json':
+    return head.startswith('{') and '"segment"' in head
+  fields = [field.strip(' "') for field in head.partition('\n')[0].split(',')]
+  if 'youtube_id' in map(str.lower, fields):
+    return True
+  # Without a header: an id, first or after the label, and then two times.
+  return any(
+    is_youtube_id(fields[k]) and all(map(_is_number, fields[k + 1 : k + 3]))
+    for k in range(min(2, len(fields) - 2))
+  )
+
+
+def _is_number(text: str) -> bool:
+  return text.replace('.', '', 1).isdigit()

@@ -6,7 +6,7 @@ import os
 import pathlib
 import shutil
 import tempfile
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,13 +18,16 @@ from dance2wave.datasets.kinetics_dance import layouts
 from dance2wave.datasets.kinetics_dance.annotations import (
   SPLITS,
   Annotation,
-  without_leaks,
+  annotation_files,
+  named_releases,
+  read_all_annotations,
 )
 from dance2wave.datasets.kinetics_dance.classes import (
   CLASS_SETS,
   RELEASES,
   classes_of,
 )
+from dance2wave.datasets.kinetics_dance.matching import is_wanted, place
 from dance2wave.datasets.schema import Clip
 from dance2wave.datasets.video_clips import Video, read_video
 from dance2wave.datasets.work import Failure, Work
@@ -118,84 +121,6 @@ def _named(result: list[Clip] | Failure, task: Task) -> list[Clip] | Failure:
   return dataclasses.replace(result, path=task.origin, message=message)
 
 
-def is_wanted(
-  found: layouts.Found,
-  table: layouts.Table,
-  labels: Collection[str],
-  num_ignored: collections.Counter,
-) -> bool:
-  """Return whether a clip has a class of the set; count what has not.
-
-  Raises:
-    InputError: there are no annotations, and its place does not tell label
-      and split.
-  """
-  row = table.find(found)
-  label = (row and row.label) or found.label
-  is_known = label and (row or found.split)
-  if label and label not in labels:
-    num_ignored['another class'] += 1
-  elif not is_known and table.rows:
-    num_ignored['no annotation'] += 1
-  elif not is_known:
-    what = 'split' if label else 'label'
-    raise InputError(
-      f'kinetics_dance: {found.origin} has no {what}; expected folders such as '
-      'train/belly dancing above it, or annotations; put the csv or json files '
-      'of its release into the folder annotations beside the clips'
-    )
-  return bool(is_known) and label in labels
-
-
-def place(
-  founds: Sequence[layouts.Found],
-  table: layouts.Table,
-  labels: Collection[str],
-  num_ignored: collections.Counter,
-) -> list[tuple[Annotation, layouts.Found]]:
-  """Give every clip its annotation, once, and every video one split.
-
-  A file that has no annotation is annotated by its place; then test wins over
-  validation and validation over train, over all releases and layouts.
-
-  Returns:
-    Sorted by the ids of clips, which no layout changes.
-  """
-  founds = sorted(founds, key=_preference)
-  by_place = [
-    found.to_annotation()
-    for found in founds
-    if found.times_s and not table.find(found)
-  ]
-  timed = layouts.Table(table.rows + by_place)
-  for found in founds:
-    if found.split and not found.times_s and not table.find(found):
-      row = timed.find(found) or found.to_annotation()
-      by_place.append(dataclasses.replace(row, split=found.split))
-  everything = layouts.Table(table.rows + by_place)
-  kept, _ = without_leaks(everything.rows)
-  kept_by_clip = {row.clip_id: row for row in kept}
-  placed = {}
-  for found in founds:
-    row = kept_by_clip.get(everything.find(found).clip_id)
-    label = row and (row.label or found.label)
-    if row is None:
-      num_ignored['video of another split'] += 1
-    elif label not in labels:
-      num_ignored['another class'] += 1
-    elif row.clip_id in placed:
-      num_ignored['second copy'] += 1
-    else:
-      placed[row.clip_id] = dataclasses.replace(row, label=label), found
-  return sorted(placed.values(), key=lambda each: layouts.clip_name(each[0]))
-
-
-def _preference(found: layouts.Found) -> tuple:
-  """Order the copies of a clip: what replaces corrupted ones comes first."""
-  is_original = 'replacement' not in found.origin.lower()
-  return is_original, found.piece.num_bytes is not None, found.origin
-
-
 class Builder(base.ClipBuilder):
   """Clips of the dance classes of Kinetics, in any layout of its mirrors.
 
@@ -214,7 +139,7 @@ class Builder(base.ClipBuilder):
   ]
   MANUAL_DOWNLOAD_INSTRUCTIONS = (
     'a folder of Kinetics clips as manual_dir, such as python -m '
-    'data_prep.download_kinetics --release=k700_2020 --output=FOLDER makes'
+    'data_prep.download_kinetics --release=RELEASE --output=FOLDER makes'
   )
 
   @tfds.core.utils.classproperty
@@ -266,7 +191,9 @@ class Builder(base.ClipBuilder):
     paths = layouts.files_of(folder)
     poses = {p.stem: p for p in reversed(paths) if p.suffix == '.npz'}
     labels = self.builder_config.labels
-    table = layouts.Table(layouts.read_all_annotations(paths))
+    tables = annotation_files(paths)
+    self._check_release(named_releases(tables))
+    table = layouts.Table(read_all_annotations(tables))
     num_ignored = collections.Counter()
     founds, refused = [], []
     for each in layouts.scan(
@@ -332,6 +259,22 @@ class Builder(base.ClipBuilder):
       self._refuse(folder, why)
     if ignored:
       logging.warning('kinetics_dance: files ignored: %s', ignored)
+
+  def _check_release(self, releases: set[str]) -> None:
+    """Raise InputError if all annotations say that they are of another one."""
+    mine = self.builder_config.release
+    if releases and mine not in releases:
+      raise InputError(
+        f'kinetics_dance: the annotations are of {", ".join(sorted(releases))} '
+        f'by their names; expected those of {mine}; build '
+        f'kinetics_dance/{min(releases)}, or put those of {mine} there'
+      )
+    if len(releases) > 1:
+      logging.warning(
+        'kinetics_dance: the folder has annotations of %s: clips of all are '
+        'taken, and a video that several split differently goes to one',
+        ', '.join(sorted(releases)),
+      )
 
   def _refuse(self, folder: pathlib.Path, why: str) -> None:
     config = self.builder_config

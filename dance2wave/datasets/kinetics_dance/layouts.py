@@ -28,12 +28,8 @@ import tarfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 
-from absl import logging
-
 from dance2wave.datasets.kinetics_dance.annotations import (
   Annotation,
-  is_youtube_id,
-  read_annotations,
   unified_split,
 )
 from dance2wave.datasets.kinetics_dance.classes import (
@@ -154,34 +150,6 @@ def files_of(folder: pathlib.Path) -> list[pathlib.Path]:
 def _is_junk(name: str) -> bool:
   parts = [part for part in name.split('/') if part not in ('.', '..')]
   return any(part.startswith('.') or part == '__MACOSX' for part in parts)
-
-
-def read_all_annotations(paths: Iterable[pathlib.Path]) -> list[Annotation]:
-  """Read those files that hold annotations, whatever they are called.
-
-  Rows with a label come first: a release's test split may have none.
-
-  Raises:
-    InputError: a row of one of them is bad.
-  """
-  rows = []
-  for path in paths:
-    if path.suffix.lower() in ('.csv', '.json', '.txt'):
-      if _holds_annotations(path):
-        rows += read_annotations(path)
-      else:
-        logging.info('%s holds no annotations of Kinetics: not read', path)
-  return sorted(rows, key=lambda row: not row.label)
-
-
-def _holds_annotations(path: pathlib.Path) -> bool:
-  with path.open('rb') as file:
-    head = file.read(1 << 16).decode('utf-8-sig', errors='replace').lstrip()
-  if path.suffix.lower() == '.json':
-    return head.startswith('{') and '"segment"' in head
-  fields = [field.strip(' "') for field in head.partition('\n')[0].split(',')]
-  is_header = 'youtube_id' in map(str.lower, fields)
-  return is_header or (len(fields) > 2 and any(map(is_youtube_id, fields)))
 
 
 class Table:

@@ -38,8 +38,8 @@ CLIP_INFO_NAME = 'clip_info_final.csv'
 
 # Artist, album and title hold no '-': the publisher's script took them out.
 _PATH = re.compile(
-  r'(?P<folder>[0-9a-f])/(?P<track>[^-/\\]+-[^-/\\]+-(?P<number>[0-9]{2,4}))'
-  r'-[^-/\\]*-(?P<start>[0-9]+)-(?P<end>[0-9]+)\.mp3'
+  r'(?P<folder>[0-9a-f])/(?P<track>[^/\\]+?-(?P<number>[0-9]{2,4}))'
+  r'-[^/\\]*-(?P<start>[0-9]+)-(?P<end>[0-9]+)\.mp3'
 )
 
 
