@@ -10,7 +10,7 @@ import tensorflow_datasets as tfds
 import toy_dataset
 from toy_dataset import Task, Toy, build, content, ids
 
-from dance2wave.datasets import opening, shards
+from dance2wave.datasets import base, opening, shards
 from dance2wave.datasets.work import Failure, FailureLog
 from dance2wave.errors import InputError
 

@@ -131,12 +131,16 @@ class FailureLog:
     with self._path.open('a', -1, 'utf-8', 'backslashreplace') as file:
       file.write(line + '\n')
 
+  def _first(self) -> str:
+    """Return the first message, with the path unless it names that itself."""
+    path, message = self.first.path, self.first.message
+    return message if path in message else f'{path}: {message}'
+
   def refuse_if_empty(self, name: str, split: str, num_clips: int) -> None:
     """Raise InputError if training would have no clip."""
     if split == 'train' and not num_clips and self.first:
       raise InputError(
         f'{name}: no file for training could be used '
-        f'({sum(self.counts.values())} failed; first: {self.first.path}: '
-        f'{self.first.message}); expected at least one good one; correct or '
-        'remove them'
+        f'({sum(self.counts.values())} failed; first: {self._first()}); '
+        'expected at least one good one; correct or remove them'
       )

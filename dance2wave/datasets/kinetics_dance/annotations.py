@@ -271,12 +271,6 @@ def _split(word: str, where: str, path: pathlib.Path) -> str:
   return split
 
 
-def count_by_split(annotations: Iterable[Annotation]) -> dict[str, int]:
-  """Return the number of clips of every split."""
-  counts = collections.Counter(each.split for each in annotations)
-  return {split: counts[split] for split in SPLITS}
-
-
 def read_all_annotations(paths: Iterable[pathlib.Path]) -> list[Annotation]:
   """Read the rows of annotation files.
 
