@@ -7,7 +7,6 @@ json  {id: {"annotations": {"label": ..., "segment": [84.0, 94.0]},
             "subset": ..., ...}}
 """
 
-import collections
 import csv
 import dataclasses
 import io
