@@ -421,7 +421,7 @@ def test_more_places_can_be_allowed(with_sound):
 
 
 def test_paired_without_any_sound_is_one_line(manual, tmp_path):
-  with pytest.raises(InputError, match='first: .*audio/aBcDeFgHiJ0/3'):
+  with pytest.raises(InputError, match=r'first: .*audio/aBcDeFgHiJ0/3'):
     build(manual[0], tmp_path, config='paired')
 
 
