@@ -31,7 +31,7 @@ setuptools.setup(
   packages=setuptools.find_packages(
     include=['dance2wave', 'dance2wave.*', 'configs', 'data_prep']
   ),
-  package_data={'': ['*.md', '*.bib', '*.txt', '*.tsv']},
+  package_data={'': ['*.md', '*.bib', '*.txt', '*.html']},
   install_requires=read_requirements(),
   extras_require={
     # In an environment of its own: it moves protobuf, pyarrow and pillow.
