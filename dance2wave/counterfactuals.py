@@ -1,0 +1,285 @@
+"""What the sound does when the dance is changed, which nobody reports.
+
+Every dance is played as it is and changed; both sounds are drawn with the same
+random numbers, so that what differs is the dance.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from dance2wave.datasets import augment
+from dance2wave.metrics import sound, statistics, timing
+from dance2wave.metrics.beat_detector import detect_beats
+from dance2wave.metrics.report_tables import Figure
+from dance2wave.metrics.style_classifier import StyleClassifier
+from dance2wave.options import Options
+from dance2wave.pipeline import EvalClip
+from dance2wave.pose.features import motion_features
+from dance2wave.sampling.offline import Dance, Generator
+
+SHIFTS_S = (-0.3, -0.16, 0.16, 0.3)
+STRETCHES = (0.85, 1.15)
+GROWTH = 1.5
+# Tempi that dancers keep; faster or slower ones are heard an octave off.
+TEMPI_BPM = (70.0, 170.0)
+
+Sounds = Sequence[np.ndarray]
+
+
+def shifted(pose_FJD: np.ndarray, frames: int) -> np.ndarray:
+  """Return the dance `frames` later; its first or last pose is held."""
+  place_F = np.arange(len(pose_FJD)) - frames
+  return pose_FJD[np.clip(place_F, 0, len(pose_FJD) - 1)]
+
+
+def stretched(pose_FJD: np.ndarray, factor: float) -> np.ndarray:
+  """Return the dance `factor` times as long."""
+  num_frames = round(len(pose_FJD) * factor)
+  place_F = np.minimum(np.arange(num_frames) / factor, len(pose_FJD) - 1)
+  low_F = place_F.astype(int)
+  high_F = np.minimum(low_F + 1, len(pose_FJD) - 1)
+  weight = (place_F - low_F).astype(np.float32)[:, None, None]
+  return pose_FJD[low_F] * (1 - weight) + pose_FJD[high_F] * weight
+
+
+def still(pose_FJD: np.ndarray) -> np.ndarray:
+  """Return the first pose, held."""
+  return np.repeat(pose_FJD[:1], len(pose_FJD), axis=0)
+
+
+def grown(pose_FJD: np.ndarray, factor: float = GROWTH) -> np.ndarray:
+  """Return the dance with every joint `factor` times as far from its mean."""
+  mean_JD = pose_FJD[..., :2].mean(axis=0)
+  larger = mean_JD + factor * (pose_FJD[..., :2] - mean_JD)
+  return np.concatenate([larger, pose_FJD[..., 2:]], axis=-1)
+
+
+def _play(
+  options: Options,
+  generator: Generator,
+  poses: Sequence[np.ndarray],
+  style: int = -1,
+) -> list[np.ndarray]:
+  hop, rate_hz = options.samples_per_frame, options.pose_rate_hz
+  dances = [
+    Dance(
+      np.asarray(motion_features(pose_FJD, rate_hz), np.float32),
+      len(pose_FJD) * hop,
+      style,
+    )
+    for pose_FJD in poses
+  ]
+  return generator.generate(dances, seed=options.sample.seed)
+
+
+def _later_s(
+  before_s: np.ndarray, after_s: np.ndarray, shift_s: float
+) -> float:
+  """Return how much later beats became, looked for around `shift_s`."""
+  if len(before_s) < 2 or not len(after_s):
+    return math.nan
+  errors_s, _ = timing.phase_errors_s(before_s + shift_s, after_s)
+  return shift_s + float(np.median(errors_s)) if len(errors_s) else math.nan
+
+
+def _slope(x: Sequence[float], y: Sequence[float]) -> float:
+  """Return the slope of the line through 0 that fits best; NaN left out."""
+  x, y = np.asarray(x, float), np.asarray(y, float)
+  known = np.isfinite(y)
+  return (
+    float(x[known] @ y[known] / (x[known] @ x[known]))
+    if known.any()
+    else (math.nan)
+  )
+
+
+def _ratio(before_s: np.ndarray, after_s: np.ndarray, factor: float) -> float:
+  """Return the logarithm of how much longer the median interval became.
+
+  Not a number where the stretched tempo would be none that dancers have.
+  """
+  periods = [statistics.median_period_s(b) for b in (before_s, after_s)]
+  slowest_bpm, fastest_bpm = TEMPI_BPM
+  if not slowest_bpm <= 60 / (periods[0] * factor) <= fastest_bpm:
+    return math.nan
+  return float(np.log(periods[1] / periods[0]))
+
+
+def _figure(
+  key: str,
+  name: str,
+  values: Sequence[float],
+  better: str,
+  unit: str,
+  what: str,
+) -> Figure:
+  known = np.isfinite(values).any()
+  interval = (
+    statistics.bootstrap_interval(values)[:3] if known else (math.nan,) * 3
+  )
+  return Figure(key, name, *interval, better, unit, what)
+
+
+def measure(
+  options: Options,
+  generator: Generator,
+  clips: Sequence[EvalClip],
+  classifier: StyleClassifier | None = None,
+) -> list[Figure]:
+  """Play changed dances and return what their sounds did.
+
+  Args:
+    options: of the model.
+    generator: of sounds.
+    clips: whole test dances.
+    classifier: of styles; without it nothing is said of swapped styles.
+  """
+  poses = [clip.clip.pose_FJD for clip in clips]
+  rate_hz, pose_rate_hz = options.sample_rate_hz, options.pose_rate_hz
+
+  def play(
+    change: Callable[[np.ndarray], np.ndarray], style: int = -1
+  ) -> Sounds:
+    return _play(options, generator, [change(p) for p in poses], style)
+
+  def hear(sounds: Sounds) -> list[np.ndarray]:
+    return [np.asarray(detect_beats(audio_T, rate_hz)) for audio_T in sounds]
+
+  def same_beats(sounds: Sounds) -> list[float]:
+    pairs = zip(before_s, hear(sounds))
+    return [timing.beat_f(b, a) if len(b) > 1 else math.nan for b, a in pairs]
+
+  plain = play(lambda pose_FJD: pose_FJD)
+  before_s = hear(plain)
+  figures = _shift_figures(play, hear, before_s, pose_rate_hz)
+  figures += _stretch_figures(play, hear, before_s)
+  figures.append(
+    _figure(
+      'mirror_f70',
+      'mirrored dancer: same beats',
+      same_beats(play(mirrored)),
+      'higher',
+      '',
+      'F at 70 ms of the beats against those of the dance as it is',
+    )
+  )
+  figures += _loudness_figures(play, plain, rate_hz)
+  if classifier:
+    figures += _style_figures(options, play, same_beats, classifier)
+  return figures
+
+
+def mirrored(pose_FJD: np.ndarray) -> np.ndarray:
+  """Return the dancer in a mirror."""
+  return augment.mirror(pose_FJD, np.random.default_rng(0), 1.0)
+
+
+def _shift_figures(play, hear, before_s, pose_rate_hz) -> list[Figure]:
+  later = []
+  for shift_s in SHIFTS_S:
+    frames = round(shift_s * pose_rate_hz)
+    after_s = hear(play(lambda p, n=frames: shifted(p, n)))
+    true_s = frames / pose_rate_hz
+    pairs = zip(before_s, after_s)
+    later.append([_later_s(b, a, true_s) for b, a in pairs])
+  later_SC, shifts = (
+    np.array(later),
+    np.round(np.array(SHIFTS_S) * pose_rate_hz) / pose_rate_hz,
+  )
+  slopes = [_slope(shifts, column) for column in later_SC.T]
+  residuals_ms = 1000 * np.nanmedian(np.abs(later_SC - shifts[:, None]), axis=0)
+  return [
+    _figure(
+      'shift_slope',
+      'dance shifted by d: beats shift by',
+      slopes,
+      '',
+      'd',
+      'slope over -300 to 300 ms; 1 is right',
+    ),
+    _figure(
+      'shift_residual_ms',
+      'what is left of the shift',
+      residuals_ms,
+      'lower',
+      'ms',
+      'median distance from the shift',
+    ),
+  ]
+
+
+def _stretch_figures(play, hear, before_s) -> list[Figure]:
+  ratios = []
+  for factor in STRETCHES:
+    after_s = hear(play(lambda p, f=factor: stretched(p, f)))
+    pairs = zip(before_s, after_s)
+    ratios.append([_ratio(b, a, factor) for b, a in pairs])
+  slopes = [_slope(np.log(STRETCHES), column) for column in np.array(ratios).T]
+  return [
+    _figure(
+      'stretch_slope',
+      'dance stretched: beat interval stretches',
+      slopes,
+      '',
+      '',
+      'slope of logarithms over 0.85 and 1.15; 1 is right; only where the '
+      'stretched tempo is between 70 and 170 bpm',
+    )
+  ]
+
+
+def _loudness_figures(play, plain, rate_hz) -> list[Figure]:
+  def change_db(change) -> list[float]:
+    pairs = zip(plain, play(change))
+    return [
+      sound.loudness_db(a, rate_hz) - sound.loudness_db(b, rate_hz)
+      for b, a in pairs
+    ]
+
+  return [
+    _figure(
+      'still_db',
+      'still body: louder by',
+      change_db(still),
+      'lower',
+      'dB',
+      'the first pose held',
+    ),
+    _figure(
+      'grown_db',
+      f'movement {GROWTH} times as large: louder by',
+      change_db(grown),
+      'higher',
+      'dB',
+      'every joint that much farther from its mean',
+    ),
+  ]
+
+
+def _style_figures(options, play, same_beats, classifier) -> list[Figure]:
+  known = [s for s in options.styles if s in classifier.styles]
+  beats, obeyed = [], []
+  for style in known[:2]:
+    sounds = play(lambda p: p, options.styles.index(style))
+    beats += same_beats(sounds)
+    obeyed += [float(classifier.predict(a)[0] == style) for a in sounds]
+  return [
+    _figure(
+      'style_obeyed',
+      'style asked for is heard',
+      obeyed,
+      'higher',
+      '',
+      f'by our classifier, for {" and ".join(known[:2])}',
+    ),
+    _figure(
+      'style_f70',
+      'style asked for: same beats',
+      beats,
+      'higher',
+      '',
+      'F at 70 ms of the beats against those without a style',
+    ),
+  ]

@@ -1,0 +1,100 @@
+r"""Does the sound follow the dancer, and would chance have done as well?
+
+    python -m dance2wave.evaluate --workdir=runs/wavenet
+    python -m dance2wave.evaluate --audio=SOUNDS --poses=POSES --output=DIR
+    python -m dance2wave.evaluate --videos=VIDEOS_WITH_SOUND --output=DIR
+    python -m dance2wave.evaluate --controls=synthetic_dance --output=DIR
+
+The first scores a trained model on the test split of its dataset and changes
+the dances to see what the sound does; the second and third score anybody's
+sounds; the last says what originals and controls score on a dataset. Each
+writes report.json and report.html.
+"""
+
+import pathlib
+
+from absl import app, flags, logging
+
+from dance2wave.errors import InputError, one_line_errors, parse_flags
+
+_WORKDIR = flags.DEFINE_string('workdir', None, 'Of a training run.')
+_AUDIO = flags.DEFINE_string('audio', None, 'Folder of sounds.')
+_POSES = flags.DEFINE_string('poses', None, 'Folder of pose files.')
+_VIDEOS = flags.DEFINE_string('videos', None, 'Folder of videos.')
+_CONTROLS = flags.DEFINE_string('controls', None, 'Name of a built dataset.')
+_DATA_DIR = flags.DEFINE_string('tfds_dir', None, 'Where --controls was built.')
+_OUTPUT = flags.DEFINE_string(
+  'output', None, 'Folder of the report; WORKDIR/evaluation for a model.'
+)
+_NUM_CLIPS = flags.DEFINE_integer('num_clips', 64, 'Test clips.', lower_bound=2)
+_NUM_CHANGED = flags.DEFINE_integer(
+  'num_changed', 16, 'Of them, whose dance is changed; 0 = none.', lower_bound=0
+)
+
+
+def _output() -> pathlib.Path:
+  if not _OUTPUT.value:
+    raise InputError(
+      '--output is missing; expected a folder for the report; give --output=DIR'
+    )
+  return pathlib.Path(_OUTPUT.value)
+
+
+def _model() -> tuple[pathlib.Path, dict]:
+  from dance2wave import evaluation_of_model
+
+  workdir = pathlib.Path(_WORKDIR.value).absolute()
+  output = pathlib.Path(_OUTPUT.value or workdir / 'evaluation')
+  return output, evaluation_of_model.write(
+    workdir, output, _NUM_CLIPS.value, _NUM_CHANGED.value
+  )
+
+
+def _folder() -> tuple[pathlib.Path, dict]:
+  from dance2wave import evaluation
+
+  output = _output()
+  sounds = pathlib.Path(_AUDIO.value or _VIDEOS.value)
+  dances = pathlib.Path(_POSES.value or _VIDEOS.value or sounds)
+  clips = evaluation.clips_of_folder(sounds, dances)
+  return output, evaluation.write(output, f'Sounds of {sounds}', clips)
+
+
+def _controls() -> tuple[pathlib.Path, dict]:
+  from dance2wave import evaluation
+
+  output, name = _output(), _CONTROLS.value
+  clips = evaluation.clips_of_dataset(
+    name, _DATA_DIR.value, 'test', _NUM_CLIPS.value
+  )
+  classifier = evaluation.train_classifier(
+    name, _DATA_DIR.value, evaluation.SAMPLE_RATE_HZ
+  )
+  title = f'Originals and controls of {name}'
+  return output, evaluation.write(output, title, clips, classifier=classifier)
+
+
+def main(argv: list[str]) -> None:
+  """Score what the flags name; bad input is one line and exit status 2."""
+  with one_line_errors():
+    given = [f for f in (_WORKDIR, _CONTROLS) if f.value]
+    given += [_AUDIO] if _AUDIO.value or _VIDEOS.value else []
+    if len(given) != 1 or len(argv) > 1:
+      raise InputError(
+        f'{len(given)} things to score are named; expected one of --workdir, '
+        '--audio with --poses or --videos, --videos, or --controls; give one'
+      )
+    ways = {'workdir': _model, 'controls': _controls, 'audio': _folder}
+    output, flat = ways[given[0].name]()
+    from dance2wave import evaluation
+
+    print(evaluation.format_table(flat))
+    print(
+      f'Report: {output / "report.html"}  Figures: {output / "report.json"}'
+    )
+
+
+if __name__ == '__main__':
+  logging.set_verbosity(logging.WARNING)
+  with one_line_errors():
+    app.run(main, flags_parser=parse_flags)

@@ -1,0 +1,320 @@
+"""Score sounds for dances, whoever made them, and write the report.
+
+a workdir's model ──> sounds ─┐
+a folder of videos ───────────┼──> ruler ──> report.json, report.html
+a dataset's originals ────────┘
+"""
+
+import dataclasses
+import importlib.metadata
+import math
+import pathlib
+import platform
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import tqdm
+from absl import logging
+
+from dance2wave.datasets import opening
+from dance2wave.datasets.workers import WorkerDied, ordered_map
+from dance2wave.errors import InputError
+from dance2wave.media.audio import read_audio
+from dance2wave.media.clip import Waveform, fit_samples, num_samples
+from dance2wave.metrics import report, ruler, showcase
+from dance2wave.metrics.controls import CONTROLS
+from dance2wave.metrics.style_classifier import (
+  StyleClassifier,
+  fit_style_classifier,
+)
+from dance2wave.pipeline import EvalClip, eval_clips
+from dance2wave.pose.clean import clean_pose
+from dance2wave.pose.features import motion_size
+from dance2wave.pose.skeleton import to_core14
+from dance2wave.pose.source import POSE_SUFFIXES, read_pose
+from dance2wave.pose.track import PoseTrack
+from dance2wave.training.workdir import write_json
+
+SAMPLE_RATE_HZ, POSE_RATE_HZ = 16_000, 50
+_TRAIN_CLIPS = 360  # that the style classifier hears
+_AUDIO_SUFFIXES = ('.wav', '.flac', '.ogg', '.mp3', '.m4a')
+_VIDEO_SUFFIXES = ('.mp4', '.m4v', '.mov', '.mkv', '.webm', '.avi')
+_VERSIONS = ('jax', 'flax', 'numpy', 'scipy', 'librosa', 'mir_eval')
+
+
+@dataclasses.dataclass(frozen=True)
+class _Task:
+  """A sound to measure, in a process of its own."""
+
+  clip: ruler.Scored
+  audio_T: np.ndarray
+  classifier: StyleClassifier | None
+
+
+def _measure(task: _Task) -> tuple[dict[str, float], np.ndarray]:
+  return ruler.measure(task.clip, task.audio_T, task.classifier)
+
+
+def scored(
+  clip: EvalClip, audio_T: np.ndarray, rate_hz: int, pose_rate_hz: int
+):
+  """Return a clip of a dataset with a sound that was made for it."""
+  ready = clip.clip
+  return ruler.Scored(
+    clip_id=ready.clip_id,
+    audio_T=audio_T,
+    sample_rate_hz=rate_hz,
+    duration_s=len(clip.audio_T) / rate_hz,
+    pose_FJD=ready.pose_FJD,
+    pose_rate_hz=pose_rate_hz,
+    original_T=clip.audio_T if ready.has_audio else None,
+    beats_s=ready.beats_s,
+    style=ready.labels[0] if ready.labels else '',
+  )
+
+
+def clips_of_dataset(
+  name: str, data_dir: str | None, split: str, num_clips: int
+) -> list[ruler.Scored]:
+  """Return the first originals of a split as sounds to be scored."""
+  source = opening.open_with_sound(name, data_dir, split=split)
+  rates = {'sample_rate_hz': SAMPLE_RATE_HZ, 'pose_rate_hz': POSE_RATE_HZ}
+  return [
+    scored(clip, clip.audio_T, SAMPLE_RATE_HZ, POSE_RATE_HZ)
+    for clip in eval_clips(source, num_clips=num_clips, **rates)
+  ]
+
+
+def clips_of_folder(
+  sounds: pathlib.Path, dances: pathlib.Path
+) -> list[ruler.Scored]:
+  """Return every sound of a folder with the dance of the same stem.
+
+  A video is a sound and a dance; its poses are found, or read from the pose
+  file of its stem.
+
+  Raises:
+    InputError: no sound, or one without a dance.
+  """
+  for folder in (sounds, dances):
+    if not folder.is_dir():
+      raise InputError(
+        f'{folder} is not a folder; expected one of sounds and one of poses or '
+        'videos; correct --audio, --poses or --videos'
+      )
+  known = (*_AUDIO_SUFFIXES, *_VIDEO_SUFFIXES)
+  paths = sorted(p for p in sounds.iterdir() if p.suffix.lower() in known)
+  if not paths:
+    raise InputError(
+      f'{sounds} holds no sound; expected files ending in {", ".join(known)}; '
+      'give another folder'
+    )
+  return [
+    _of_files(path, _dance_of(path, dances))
+    for path in tqdm.tqdm(paths, desc='read', unit='clip')
+  ]
+
+
+def _dance_of(path: pathlib.Path, dances: pathlib.Path) -> pathlib.Path:
+  for suffix in (*POSE_SUFFIXES, *_VIDEO_SUFFIXES):
+    dance = dances / f'{path.stem}{suffix}'
+    if dance.exists():
+      return dance
+  raise InputError(
+    f'{path} has no dance in {dances}; expected {path.stem} as a pose file or '
+    'a video there; add it, or remove the sound'
+  )
+
+
+def _of_files(path: pathlib.Path, dance: pathlib.Path) -> ruler.Scored:
+  track = read_pose(dance)
+  core = PoseTrack(
+    to_core14(track.pose_FJD, track.skeleton),
+    track.pose_time_s,
+    'core14',
+    track.duration_s,
+  )
+  audio_T = read_audio(path, SAMPLE_RATE_HZ).samples_T
+  wanted = num_samples(track.duration_s, SAMPLE_RATE_HZ)
+  return ruler.Scored(
+    clip_id=path.name,
+    audio_T=fit_samples(audio_T, wanted),
+    sample_rate_hz=SAMPLE_RATE_HZ,
+    duration_s=track.duration_s,
+    pose_FJD=clean_pose(core, POSE_RATE_HZ),
+    pose_rate_hz=POSE_RATE_HZ,
+  )
+
+
+def train_classifier(
+  name: str, data_dir: str | None, sample_rate_hz: int
+) -> StyleClassifier | None:
+  """Return a classifier of a dataset's styles; None where it has too few."""
+  source = opening.open_with_sound(name, data_dir, split='train')
+  clips = list(
+    eval_clips(
+      source,
+      sample_rate_hz=sample_rate_hz,
+      pose_rate_hz=POSE_RATE_HZ,
+      num_clips=_TRAIN_CLIPS,
+    )
+  )
+  styles = [(c.clip.labels or ('',))[0] for c in clips]
+  if len({*styles} - {''}) < 2:
+    logging.warning('%s has fewer than two styles: none is judged', name)
+    return None
+  return fit_style_classifier(
+    [c.audio_T for c in clips], sample_rate_hz, styles
+  )
+
+
+def measure_all(
+  clips: Sequence[ruler.Scored], classifier: StyleClassifier | None
+) -> tuple[list, list, dict[str, list]]:
+  """Return figures and beats of each clip, and the figures of each control."""
+  tasks, owners = [], []
+  for index, clip in enumerate(clips):
+    tasks.append(_Task(clip, clip.audio_T, classifier))
+    owners.append(('', index))
+  for kind in CONTROLS:
+    for index, audio_T in enumerate(ruler.control_sounds(clips, kind)):
+      if audio_T is not None:
+        tasks.append(_Task(clips[index], audio_T, classifier))
+        owners.append((kind, index))
+  found = {kind: [{} for _ in clips] for kind in ('', *CONTROLS)}
+  heard = [np.zeros(0)] * len(clips)
+  results = tqdm.tqdm(
+    ordered_map(_measure, tasks), total=len(tasks), desc='score', unit='sound'
+  )
+  for (kind, index), result in zip(owners, results):
+    if isinstance(result, WorkerDied):
+      logging.warning('%s: not scored (%s)', clips[index].clip_id, kind)
+      continue
+    found[kind][index] = result[0]
+    if not kind:
+      heard[index] = result[1]
+  rows = found.pop('')
+  return rows, heard, {k: v for k, v in found.items() if any(v)}
+
+
+def _flat(figures: Sequence[report.Figure]) -> dict[str, float]:
+  """Return value, low and high of figures and their controls, by flat keys."""
+  flat = {}
+  for figure in figures:
+    each = {'': (figure.value, figure.low, figure.high)}
+    each |= {f'_{name}': values for name, values in figure.controls.items()}
+    for suffix, values in each.items():
+      for end, value in zip(('', '_low', '_high'), values):
+        flat[f'{figure.key}{suffix}{end}'] = value
+    flat[f'{figure.key}_is_fooled'] = float(figure.is_fooled)
+  return flat
+
+
+def _player(clip: ruler.Scored, heard_s, figures) -> report.ReportClip:
+  """Return a clip with a video of its stick figure."""
+  with tempfile.TemporaryDirectory() as folder:
+    path = pathlib.Path(folder, 'clip.mp4')
+    waveform = Waveform(clip.audio_T, clip.sample_rate_hz)
+    beats_s = clip.beats_s if len(clip.beats_s) else heard_s
+    showcase.write_dance_video(
+      path, clip.pose_FJD, clip.pose_rate_hz, waveform, beats_s
+    )
+    video = path.read_bytes()
+  return report.ReportClip(
+    clip.clip_id,
+    clip.style,
+    video,
+    clip.audio_T,
+    clip.sample_rate_hz,
+    motion_size(clip.pose_FJD, clip.pose_rate_hz),
+    clip.pose_rate_hz,
+    clip.beats_s,
+    heard_s,
+    {k: v for k, v in figures.items() if math.isfinite(v)},
+  )
+
+
+def _facts(more: Mapping[str, object]) -> dict[str, object]:
+  versions = {name: importlib.metadata.version(name) for name in _VERSIONS}
+  return {
+    'command': ' '.join([pathlib.Path(sys.argv[0]).stem, *sys.argv[1:]]),
+    'machine': f'{platform.machine()}, {platform.processor() or "CPU"}',
+    'date': time.strftime('%Y-%m-%d'),
+    'versions': {'python': platform.python_version(), **versions},
+    **more,
+  }
+
+
+def write(
+  output: pathlib.Path,
+  title: str,
+  clips: Sequence[ruler.Scored],
+  *,
+  classifier: StyleClassifier | None = None,
+  counterfactuals: Sequence[report.Figure] = (),
+  facts: Mapping[str, object] | None = None,
+  num_players: int = 3,
+) -> dict[str, float]:
+  """Score clips and write report.json and report.html into a folder.
+
+  Returns:
+    The figures of report.json.
+
+  Raises:
+    InputError: no clips.
+  """
+  if not clips:
+    raise InputError(
+      'there is nothing to score; expected at least one clip; give a split or '
+      'a folder that has some'
+    )
+  rows, heard, controls = measure_all(clips, classifier)
+  headline = ruler.make_figures(rows, controls)
+  of_the_set = ruler.of_the_set(clips, rows, heard)
+  facts = _facts({**(facts or {}), 'the set': of_the_set})
+  flat = _flat([*headline, *counterfactuals]) | of_the_set
+  output.mkdir(parents=True, exist_ok=True)
+  write_json(output / 'report.json', flat)
+  order = sorted(range(len(clips)), key=lambda i: rows[i].get('beat_f70', 0))
+  players = [
+    _player(clips[i], heard[i], rows[i])
+    for i in [*order[: num_players - 1], *order[-1:]][:num_players]
+  ]
+  report.write_report(
+    output / 'report.html',
+    title=title,
+    headline=headline,
+    rows=[
+      {'clip_id': clip.clip_id, 'style': clip.style, **row}
+      for clip, row in zip(clips, rows)
+    ],
+    clips=players,
+    facts=facts,
+    counterfactuals=counterfactuals,
+  )
+  return flat
+
+
+def format_table(flat: Mapping[str, float]) -> str:
+  """Return the headline of a report beside chance, for the terminal."""
+  lines = [f'{"":28s}  value   95 % interval     shuffled  chance      p']
+  for key in ruler.FIGURES:
+    if key not in flat:
+      continue
+    low, high = flat[f'{key}_low'], flat[f'{key}_high']
+    beside = [
+      flat.get(f'{key}_{name}', math.nan)
+      for name in ('shuffled', 'chance', 'p')
+    ]
+    cells = '  '.join(
+      '     -' if math.isnan(v) else f'{v:6.3f}' for v in beside
+    )
+    mark = '  (a control fools it)' if flat[f'{key}_is_fooled'] else ''
+    lines.append(
+      f'{ruler.FIGURES[key].name:28s} {flat[key]:6.3f}  [{low:6.3f}, '
+      f'{high:6.3f}]  {cells}{mark}'
+    )
+  return '\n'.join(lines)

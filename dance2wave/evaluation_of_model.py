@@ -1,0 +1,65 @@
+"""Score a trained model: test dances, as they are and changed."""
+
+import dataclasses
+import pathlib
+
+from dance2wave import counterfactuals, evaluation, experiment
+from dance2wave import options as options_lib
+from dance2wave.errors import InputError
+from dance2wave.sampling import offline
+from dance2wave.training import warm_start
+
+
+def write(
+  workdir: pathlib.Path,
+  output: pathlib.Path,
+  num_clips: int,
+  num_changed: int,
+) -> dict[str, float]:
+  """Sample and score test dances of a run; return the figures.
+
+  Args:
+    workdir: of the run.
+    output: folder of the report.
+    num_clips: test clips that are scored.
+    num_changed: of them, whose dance is changed.
+
+  Raises:
+    InputError: the run has trained no sound for dances.
+  """
+  options, graphdef, params = warm_start.load_ema(workdir)
+  if not options.samples_dances:
+    raise InputError(
+      f'--workdir={workdir} has trained no sound for dances; expected a run '
+      'with joint steps and dances; evaluate another'
+    )
+  sample = dataclasses.replace(options.sample, num_clips=num_clips)
+  options = dataclasses.replace(options, sample=sample)
+  clips = experiment.read_test_clips(options)
+  generated = experiment.sample_clips(options, graphdef, params, clips)
+  rates = options.sample_rate_hz, options.pose_rate_hz
+  scored = [
+    evaluation.scored(clip, audio_T, *rates)
+    for clip, audio_T in zip(clips, generated)
+  ]
+  classifier = evaluation.train_classifier(
+    options.dataset.names[0],
+    options.dataset.data_dir or None,
+    options.sample_rate_hz,
+  )
+  changed = []
+  if num_changed:
+    generator = offline.Generator(
+      options, graphdef, params, offline.make_draw(options)
+    )
+    changed = counterfactuals.measure(
+      options, generator, clips[:num_changed], classifier
+    )
+  return evaluation.write(
+    output,
+    f'{workdir.name} on {options.dataset.name}',
+    scored,
+    classifier=classifier,
+    counterfactuals=changed,
+    facts={'config': options_lib.to_dict(options)},
+  )

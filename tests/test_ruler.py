@@ -1,0 +1,86 @@
+"""The ruler puts the original first and every control in its place."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+
+from dance2wave import pipeline
+from dance2wave.datasets.synthetic_dance.generate import Task, make_clip
+from dance2wave.metrics import ruler
+
+RATE_HZ = 8000
+
+
+@pytest.fixture(scope='module')
+def clips():
+  source = [make_clip(Task(index, 'test')) for index in (0, 2, 4)]
+  found = pipeline.eval_clips(source, sample_rate_hz=RATE_HZ, pose_rate_hz=50)
+  return [
+    ruler.Scored(
+      c.clip.clip_id,
+      c.audio_T,
+      RATE_HZ,
+      len(c.audio_T) / RATE_HZ,
+      c.clip.pose_FJD,
+      50,
+      c.audio_T,
+      c.clip.beats_s,
+      c.clip.labels[0],
+    )
+    for c in found
+  ]
+
+
+def measured(clips, kind):
+  sounds = ruler.control_sounds(clips, kind)
+  return [ruler.measure(c, audio_T)[0] for c, audio_T in zip(clips, sounds)]
+
+
+def test_original_beats_every_control_where_it_should(clips):
+  rows = measured(clips, 'original')
+  kinds = ('original', 'delayed', 'always_on', 'metronome_random_phase')
+  controls = {kind: measured(clips, kind) for kind in kinds}
+  figures = {f.key: f for f in ruler.make_figures(rows, controls)}
+  for key in ('beat_f35', 'onset_f', 'motion_alignment', 'spectral_distance'):
+    assert not figures[key].is_fooled, key
+  assert figures['beat_f70'].value > 0.95
+  assert figures['beat_f70'].low <= figures['beat_f70'].value
+  assert figures['tempo_acc1'].is_fooled  # a late sound has the right tempo
+  assert figures['legacy_d2mgan_hit'].is_fooled
+  assert figures['spectral_distance'].value == 0
+  assert 'silence' not in figures['beat_f70'].controls
+
+
+def test_the_set_knows_chance_and_p(clips):
+  rows, heard = zip(*[ruler.measure(c, c.audio_T) for c in clips])
+  found = ruler.of_the_set(clips, rows, heard)
+  assert found['num_clips'] == 3
+  assert 0 < found['beat_f35_chance'] < found['beat_f70_chance'] < 0.5
+  assert found['beat_f70_shuffled'] < 0.6
+  assert found['beat_f70_p'] == pytest.approx(1 / 6)  # of six orders
+  assert found['phase_median_abs_ms'] < 10
+
+
+def test_what_is_not_known_is_not_scored(clips):
+  bare = dataclasses.replace(
+    clips[0], original_T=None, beats_s=np.zeros(0), style=''
+  )
+  figures, heard_s = ruler.measure(bare, bare.audio_T)
+  assert math.isnan(figures['beat_f70']) and math.isnan(figures['onset_f'])
+  assert math.isnan(figures['style_accuracy'])
+  assert math.isfinite(figures['motion_alignment']) and len(heard_s)
+  assert list(ruler.control_sounds([bare, bare], 'delayed')) == [None, None]
+  keys = {f.key for f in ruler.make_figures([figures], {})}
+  assert 'motion_alignment' in keys and 'beat_f70' not in keys
+
+
+def test_a_control_needs_what_it_is_made_of(clips):
+  unlabelled = dataclasses.replace(clips[0], beats_s=np.zeros(0))
+  assert list(ruler.control_sounds([unlabelled], 'shuffled')) == [None]
+  made = list(ruler.control_sounds([unlabelled], 'metronome_random_phase'))
+  assert made == [None]
+  assert len(next(ruler.control_sounds([unlabelled], 'noise'))) == len(
+    unlabelled.audio_T
+  )
