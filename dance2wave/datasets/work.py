@@ -134,7 +134,9 @@ class FailureLog:
   def _first(self) -> str:
     """Return the first message, with the path unless it names that itself."""
     path, message = self.first.path, self.first.message
-    return message if path in message else f'{path}: {message}'
+    words = [word.rstrip(':;,') for word in message.split()]
+    is_named = any(word.endswith(path) for word in words)
+    return message if is_named else f'{path}: {message}'
 
   def refuse_if_empty(self, name: str, split: str, num_clips: int) -> None:
     """Raise InputError if training would have no clip."""
