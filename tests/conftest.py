@@ -1,5 +1,6 @@
 """Eight virtual CPU devices and the folder of real media for all tests."""
 
+import fcntl
 import os
 import pathlib
 import tempfile
@@ -17,6 +18,7 @@ jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.2)
 jax.config.update('jax_num_cpu_devices', 8)
 jax.config.update('jax_numpy_rank_promotion', 'raise')
 
+_RUN = 'PYTEST_XDIST_TESTRUNUID'
 SHARED_DATA = pathlib.Path(__file__).parents[2] / 'shared' / 'data'
 
 
@@ -30,13 +32,23 @@ def shared_data() -> pathlib.Path:
 
 @pytest.fixture(scope='session')
 def trained(tmp_path_factory):
-  """A finished run of the debug config: (workdir, what it printed)."""
-  folder = tmp_path_factory.mktemp('main')
-  result = run(
-    'dance2wave.main',
-    '--config=configs/debug.py',
-    f'--config.dataset.data_dir={folder / "tfds"}',
-    f'--workdir={folder / "run"}',
-  )
-  assert result.returncode == 0, result.stderr
-  return folder / 'run', result.stdout
+  """A finished run of the debug config: (workdir, what it printed).
+
+  It is made once for all processes of a test run.
+  """
+  base, uid = tmp_path_factory.getbasetemp(), os.environ.get(_RUN)
+  folder = (base.parent / f'main-{uid}') if uid else base / 'main'
+  folder.mkdir(exist_ok=True)
+  printed = folder / 'printed.txt'
+  with (folder / 'lock').open('w') as lock:
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    if not printed.exists():
+      result = run(
+        'dance2wave.main',
+        '--config=configs/debug.py',
+        f'--config.dataset.data_dir={folder / "tfds"}',
+        f'--workdir={folder / "run"}',
+      )
+      assert result.returncode == 0, result.stderr
+      printed.write_text(result.stdout)
+  return folder / 'run', printed.read_text()
