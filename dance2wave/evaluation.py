@@ -33,9 +33,7 @@ from dance2wave.metrics.style_classifier import (
 from dance2wave.pipeline import EvalClip, eval_clips
 from dance2wave.pose.clean import clean_pose
 from dance2wave.pose.features import motion_size
-from dance2wave.pose.skeleton import to_core14
 from dance2wave.pose.source import POSE_SUFFIXES, read_pose
-from dance2wave.pose.track import PoseTrack
 from dance2wave.training.workdir import write_json
 
 SAMPLE_RATE_HZ, POSE_RATE_HZ = 16_000, 50
@@ -131,12 +129,6 @@ def _dance_of(path: pathlib.Path, dances: pathlib.Path) -> pathlib.Path:
 
 def _of_files(path: pathlib.Path, dance: pathlib.Path) -> ruler.Scored:
   track = read_pose(dance)
-  core = PoseTrack(
-    to_core14(track.pose_FJD, track.skeleton),
-    track.pose_time_s,
-    'core14',
-    track.duration_s,
-  )
   audio_T = read_audio(path, SAMPLE_RATE_HZ).samples_T
   wanted = num_samples(track.duration_s, SAMPLE_RATE_HZ)
   return ruler.Scored(
@@ -144,7 +136,7 @@ def _of_files(path: pathlib.Path, dance: pathlib.Path) -> ruler.Scored:
     audio_T=fit_samples(audio_T, wanted),
     sample_rate_hz=SAMPLE_RATE_HZ,
     duration_s=track.duration_s,
-    pose_FJD=clean_pose(core, POSE_RATE_HZ),
+    pose_FJD=clean_pose(track, POSE_RATE_HZ),
     pose_rate_hz=POSE_RATE_HZ,
   )
 

@@ -67,7 +67,10 @@ def open_source(
   Raises:
     InputError: unknown dataset, config or split, or it has not been built.
   """
-  builder = _open_builder(name, data_dir)
+  return _source_of(_open_builder(name, data_dir), name, split)
+
+
+def _source_of(builder, name: str, split: str) -> Source:
   try:
     return builder.as_data_source(split)
   except ValueError as error:
@@ -97,7 +100,7 @@ def open_with_sound(name: str, data_dir: str | None, *, split: str) -> Source:
     InputError: what `open_source` raises, or none has sound.
   """
   builder = _open_builder(name, data_dir)
-  source = open_source(name, data_dir, split=split)
+  source = _source_of(builder, name, split)
   silent = set(builder.info.metadata.get('silent', {}).get(split, ()))
   if not silent:
     return source

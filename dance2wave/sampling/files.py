@@ -15,7 +15,6 @@ from dance2wave.metrics.showcase import write_dance_video
 from dance2wave.options import Options
 from dance2wave.pose.clean import clean_pose
 from dance2wave.pose.features import motion_features
-from dance2wave.pose.skeleton import to_core14
 from dance2wave.pose.source import POSE_SUFFIXES
 from dance2wave.pose.track import PoseTrack
 from dance2wave.sampling.offline import Dance
@@ -143,13 +142,7 @@ def to_dance(
   track: PoseTrack, options: Options, style: int
 ) -> tuple[Dance, np.ndarray]:
   """Return what sampling needs of a pose track, and its clean pose."""
-  core = PoseTrack(
-    to_core14(track.pose_FJD, track.skeleton),
-    track.pose_time_s,
-    'core14',
-    track.duration_s,
-  )
-  pose_FJD = clean_pose(core, options.pose_rate_hz)
+  pose_FJD = clean_pose(track, options.pose_rate_hz)
   motion_FM = motion_features(pose_FJD, options.pose_rate_hz)
   samples = num_samples(track.duration_s, options.sample_rate_hz)
   return Dance(np.asarray(motion_FM, np.float32), samples, style), pose_FJD
