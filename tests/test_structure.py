@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from dance2wave.errors import InputError
 from dance2wave.metrics import structure
+from dance2wave.metrics.librosa_loading import load_librosa
 from dance2wave.pose.clean import NEUTRAL_POSE_J2
 
 SAMPLE_RATE_HZ, POSE_RATE_HZ, PART_S = 8000, 50, 2.0
@@ -60,7 +61,7 @@ def scores(audio_T, pose_FJD, **keywords):
 
 @pytest.mark.parametrize('num_frames', [8, 40, 101])
 def test_nearest_neighbours_are_those_of_librosa(num_frames):
-  import librosa
+  librosa = load_librosa()
 
   feature_FC = np.random.default_rng(num_frames).normal(size=(num_frames, 20))
   feature_FC = feature_FC.cumsum(axis=0)

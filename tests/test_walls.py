@@ -56,6 +56,7 @@ FORBIDDEN = {
   ),
 }
 ONLY_IN = {
+  'librosa': ('metrics/librosa_loading.py',),
   'orbax': ('training/checkpoint.py',),
   'ml_collections': ('options.py', 'main.py'),
 }

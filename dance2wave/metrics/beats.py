@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from dance2wave.errors import InputError
+from dance2wave.metrics.librosa_loading import load_librosa
 
 TOLERANCES_S = {'beat_f70': 0.070, 'beat_f35': 0.035}
 
@@ -115,7 +116,7 @@ def librosa_beats(waveform_T: np.ndarray, sample_rate_hz: int) -> np.ndarray:
 
   The sound is brought to 22,050 Hz, for which librosa's frames are meant.
   """
-  import librosa
+  librosa = load_librosa()
 
   waveform_T = np.asarray(waveform_T, np.float32)
   if not waveform_T.any():

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dance2wave.errors import InputError
+from dance2wave.metrics.librosa_loading import load_librosa
 
 _D2MGAN_RATE_HZ = 22050  # also of LORIS
 _AIST_RATE_HZ = 60
@@ -34,7 +35,7 @@ def _onset_bins(
   audio_T: np.ndarray, sample_rate_hz: int, **peak_picking: int
 ) -> np.ndarray:
   """Return (ceil(seconds),) whether each second has an onset."""
-  import librosa
+  librosa = load_librosa()
 
   audio_T = np.asarray(audio_T, np.float32)
   if audio_T.ndim != 1 or sample_rate_hz <= 0 or not np.isfinite(audio_T).all():

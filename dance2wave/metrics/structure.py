@@ -13,6 +13,7 @@ import numpy as np
 from scipy.spatial import distance
 
 from dance2wave.errors import InputError
+from dance2wave.metrics.librosa_loading import load_librosa
 from dance2wave.pose import features
 from dance2wave.pose.skeleton import SKELETONS
 
@@ -74,7 +75,7 @@ def audio_features(
   window two hops: at the default, 200 ms every 100 ms. The publication has
   23 ms, which is 20 times as dear and says less of parts.
   """
-  import librosa
+  librosa = load_librosa()
 
   if np.ndim(audio_T) != 1 or not np.isfinite(audio_T).all():
     raise InputError(

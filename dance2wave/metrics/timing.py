@@ -13,6 +13,7 @@ import numpy as np
 from dance2wave.errors import InputError
 from dance2wave.media.audio import resample
 from dance2wave.metrics.beats import tempo_within
+from dance2wave.metrics.librosa_loading import load_librosa
 
 _OCTAVES = (1, 2, 3, 1 / 2, 1 / 3)
 
@@ -169,7 +170,7 @@ def detect_onsets(audio_T: np.ndarray, sample_rate_hz: int) -> np.ndarray:
   mean of 100 ms on both sides, and 40 ms after the one before. There is no
   backtracking. Silence, and less than 64 ms of sound, has none.
   """
-  import librosa
+  librosa = load_librosa()
 
   audio_T = np.asarray(audio_T, np.float32)
   audio_T = resample(np.nan_to_num(audio_T), sample_rate_hz, _ONSET_RATE_HZ)
