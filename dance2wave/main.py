@@ -14,6 +14,7 @@ import re
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from dance2wave.allocator import keep_freed_memory
 from dance2wave.errors import InputError, one_line_errors, parse_flags
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -66,6 +67,7 @@ def main(argv: list[str]) -> None:
 def run() -> None:
   """Parse flags, turning a bad one into one line, and run `main`."""
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
+  keep_freed_memory()
   logging.set_verbosity(logging.WARNING)
   with one_line_errors():
     app.run(main, flags_parser=parse_flags)
