@@ -37,7 +37,14 @@ PERMANENT = (
 # YouTube refuses this computer, not this video.
 BLOCKING = ('bot_check', 'rate_limited')
 # Worth another attempt at once.
-_PASSING = ('timeout', 'network', 'damaged', 'wrong_length', 'unknown')
+_PASSING = (
+  'timeout',
+  'network',
+  'damaged',
+  'wrong_length',
+  'not_started',
+  'unknown',
+)
 REASONS = (*PERMANENT, *BLOCKING, *_PASSING, 'forbidden', 'no_format')
 
 # The first that is found in what yt-dlp writes names the reason.
@@ -302,14 +309,17 @@ def _run(
   stop: threading.Event,
 ) -> tuple[str, str]:
   """Run yt-dlp in a folder; return (reason, message), two '' if all is well."""
-  process = subprocess.Popen(
-    arguments,
-    cwd=folder,
-    stdin=subprocess.DEVNULL,
-    stdout=subprocess.DEVNULL,
-    stderr=subprocess.PIPE,
-    start_new_session=True,  # so that its ffmpeg can be stopped as well
-  )
+  try:
+    process = subprocess.Popen(
+      arguments,
+      cwd=folder,
+      stdin=subprocess.DEVNULL,
+      stdout=subprocess.DEVNULL,
+      stderr=subprocess.PIPE,
+      start_new_session=True,  # so that its ffmpeg can be stopped as well
+    )
+  except OSError as error:  # no memory, no processes left
+    return 'not_started', f'yt-dlp could not be started: {error.strerror}'
   stderr = _end_of(process, timeout_s, stop)
   if stderr is None:
     return 'timeout', f'yt-dlp was stopped after {timeout_s:g} s'

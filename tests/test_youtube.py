@@ -239,6 +239,26 @@ def test_a_stopped_run_says_nothing_of_clips_it_did_not_try(fake, tmp_path):
   assert fake.calls() == []
 
 
+def test_a_command_that_cannot_be_started_is_tried_again(
+  fake, tmp_path, monkeypatch
+):
+  refusals, popen = [None], youtube.subprocess.Popen
+
+  def start(*arguments, **keywords):
+    if refusals:
+      refusals.pop()
+      raise OSError(14, 'Bad address', 'yt-dlp')
+    return popen(*arguments, **keywords)
+
+  monkeypatch.setattr(youtube.subprocess, 'Popen', start)
+  outcomes, blocked = fetch([clip('aaaaaaaaaaa')], tmp_path)
+  assert blocked is None and outcomes['aaaaaaaaaaa'].reason == ''
+  refusals += [None] * 3
+  outcomes, _ = fetch([clip('bbbbbbbbbbb')], tmp_path)
+  assert outcomes['bbbbbbbbbbb'].reason == 'not_started'
+  assert 'Bad address' in outcomes['bbbbbbbbbbb'].message
+
+
 def test_missing_programs_are_one_clear_error(tmp_path, monkeypatch):
   monkeypatch.setenv('PATH', str(tmp_path))
   with pytest.raises(InputError) as error:
