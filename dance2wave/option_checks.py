@@ -81,6 +81,8 @@ def _check_sizes(o):
     'train.warmup_steps': o.train.warmup_steps,
     'train.weight_decay': o.train.weight_decay,
     'train.heads_weight': o.train.heads_weight,
+    'train.past_noise': o.train.past_noise,
+    'train.past_gain_db': o.train.past_gain_db,
     'pose.num_blocks': o.pose.num_blocks,
   }
   for key, value in not_negative.items():
@@ -107,6 +109,7 @@ def _check_sizes(o):
 def _check_choices(o):
   choices = {
     'wave.output': (o.wave.output, ('softmax', 'mixture')),
+    'train.optimizer': (o.train.optimizer, ('muon', 'adam')),
     'train.compute_dtype': (o.train.compute_dtype, ('float32', 'bfloat16')),
   }
   for key, (value, allowed) in choices.items():

@@ -76,6 +76,8 @@ class WaveOptions:
     output: 'softmax' over mu-law levels or a 'mixture' of logistics.
     levels: of the mu-law scale.
     mixtures: components where the output is a mixture.
+    hears_heads: whether it is given the activations of the rhythm heads
+      beside the context.
   """
 
   num_cycles: int
@@ -87,6 +89,7 @@ class WaveOptions:
   output: str
   levels: int
   mixtures: int
+  hears_heads: bool
 
   @property
   def dilations(self) -> tuple[int, ...]:
@@ -108,12 +111,16 @@ class TrainOptions:
     joint_steps: steps of everything together, after them.
     batch_size: clips in a step, over all processes.
     audio_crop_s: length of the waveform in a joint step, within the crop.
+    optimizer: 'muon' for matrices and Adam for the rest, or 'adam' for all.
     learning_rate: peak of the first stage.
     joint_learning_rate: peak of the second.
     warmup_steps: of each stage.
     weight_decay: on kernels.
     clip_norm: of the gradients.
     ema_decay: of the averaged weights, which are what is sampled.
+    past_noise: the WaveNet is given a past with noise of up to this standard
+      deviation on the mu-law scale, so that it leans on the context.
+    past_gain_db: it is given a past that is up to so much louder or softer.
     context_dropout: share of clips whose WaveNet is given no context.
     style_dropout: share of clips whose WaveNet is not told the style.
     heads_weight: of the heads' loss in joint steps.
@@ -133,12 +140,15 @@ class TrainOptions:
   joint_steps: int
   batch_size: int
   audio_crop_s: float
+  optimizer: str
   learning_rate: float
   joint_learning_rate: float
   warmup_steps: int
   weight_decay: float
   clip_norm: float
   ema_decay: float
+  past_noise: float
+  past_gain_db: float
   context_dropout: float
   style_dropout: float
   heads_weight: float

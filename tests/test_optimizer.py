@@ -93,16 +93,20 @@ def test_the_first_decay_rule_counts_and_all_parameters_need_one():
   mask = decay_mask(PARAMS, rules)
   assert mask['layers'][0] == {'kernel': False, 'bias': False}
   assert mask['wave'] == {'taps': True, 'taps_bias': False, 'style': False}
-  optimizer = make_optimizer(lambda _: 0.1, weight_decay=0.5, clip_norm=1.0)
+  unknown = {'heads': {'new': jnp.ones(2)}}
   with pytest.raises(InputError, match=r'heads/new .* weight decay rules'):
-    optimizer.init({'heads': {'new': jnp.ones(2)}})
+    decay_mask(unknown)
+  optimizer = make_optimizer(lambda _: 0.1, weight_decay=0.5, clip_norm=1.0)
+  with pytest.raises(InputError, match=r'heads/new .* matrix rules'):
+    optimizer.init(unknown)
 
 
 def test_all_gradients_are_clipped_together():
   params = {'a': {'bias': jnp.zeros(1)}, 'b': {'bias': jnp.zeros(1)}}
   optimizer = make_optimizer(lambda _: 0.1, weight_decay=0.0, clip_norm=1.0)
   grads = {'a': {'bias': jnp.array([30.0])}, 'b': {'bias': jnp.array([40.0])}}
-  _, (_, (adam, *_)) = optimizer.update(grads, optimizer.init(params), params)
+  _, (_, parts, *_) = optimizer.update(grads, optimizer.init(params), params)
+  adam = parts.inner_states['adam'].inner_state
   np.testing.assert_allclose(adam.mu['a']['bias'], 0.1 * 0.6, rtol=1e-5)
   np.testing.assert_allclose(adam.mu['b']['bias'], 0.1 * 0.8, rtol=1e-5)
 
@@ -129,18 +133,50 @@ def test_it_follows_the_schedule_and_fits_a_line():
   y = x @ np.array([[1.5], [-0.5]])
 
   def loss(params):
-    return jnp.mean((x @ params['kernel'] - y) ** 2)
+    return jnp.mean((x @ params['logits']['kernel'] - y) ** 2)
 
   @jax.jit
   def step(params, state):
     updates, state = optimizer.update(jax.grad(loss)(params), state, params)
     return optax.apply_updates(params, updates), state, updates
 
-  params = {'kernel': jnp.zeros((2, 1))}
+  params = {'logits': {'kernel': jnp.zeros((2, 1))}}
   state = optimizer.init(params)
   params, state, updates = step(params, state)
-  first = float(jnp.max(jnp.abs(updates['kernel'])))
+  first = float(jnp.max(jnp.abs(updates['logits']['kernel'])))
   np.testing.assert_allclose(first, float(schedule(0)), rtol=1e-4)
   for _ in range(299):
     params, state, _ = step(params, state)
   assert float(loss(params)) < 1e-5
+
+
+def test_matrices_move_alike_in_all_directions():
+  """Each of a stack on its own; what is no matrix moves as with Adam."""
+  optimizer = make_optimizer(lambda _: 0.1, weight_decay=0.0, clip_norm=1e3)
+  draw = np.random.default_rng(0).normal
+  params = {
+    'wave': {
+      'taps': jnp.zeros((3, 24, 16)),
+      'style': jnp.zeros((24, 16)),
+      'skip': {'kernel': jnp.zeros((48, 16))},
+    }
+  }
+  # Gradients of rank 2, of very different lengths.
+  low_rank = draw(size=(24, 2)) @ np.diag([1.0, 30.0]) @ draw(size=(2, 16))
+  grads = {
+    'wave': {
+      'taps': jnp.stack([1e-3 * low_rank, low_rank, draw(size=(24, 16))]),
+      'style': jnp.asarray(low_rank),
+      'skip': {'kernel': jnp.asarray(draw(size=(48, 16)))},
+    }
+  }
+  updates, _ = jax.jit(optimizer.update)(grads, optimizer.init(params), params)
+  moved = updates['wave']
+  for matrix in (*moved['taps'], moved['skip']['kernel']):
+    wanted = 0.1 * 0.8 * max(matrix.shape) ** 0.5
+    lengths = np.linalg.svd(matrix, compute_uv=False)
+    rank = 16 if lengths[2] > 0.1 * lengths[0] else 2
+    np.testing.assert_allclose(lengths[:rank], wanted, rtol=0.35)
+  lengths = np.linalg.svd(moved['taps'][1], compute_uv=False)
+  assert np.sum(lengths > 0.5 * lengths[0]) == 2
+  np.testing.assert_allclose(np.abs(moved['style']), 0.1, rtol=1e-3)

@@ -73,6 +73,10 @@ def abstract_state():
   return jax.eval_shape(make_state, jax.random.key(0))
 
 
+ADAM = 'opt_state/1/inner_states/adam/inner_state'
+MUON = 'opt_state/1/inner_states/muon/inner_state/0'
+
+
 def named(tree):
   leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
   return {leaf_name(path): leaf for path, leaf in leaves}
@@ -83,7 +87,8 @@ def test_a_state_is_a_tree_with_readable_names(abstract_state):
   assert 'step' in names
   assert 'params/pose/layers/0/taps/kernel' in names
   assert 'ema/wave/taps' in names
-  assert 'opt_state/1/0/mu/wave/style' in names
+  assert f'{ADAM}/mu/wave/style' in names
+  assert f'{MUON}/mu/wave/taps' in names
   doubled = jax.tree.map(lambda x: 2 * x, TrainState(1, {0: 2}, {0: 3}, (4,)))
   assert doubled == TrainState(2, {0: 4}, {0: 6}, (8,))
 
@@ -123,15 +128,18 @@ def test_no_process_may_be_left_without_a_device(monkeypatch):
 def test_every_parameter_of_the_model_is_covered(abstract_state):
   places = named(sharding.shardings(abstract_state, sharding.make_mesh(2, 4)))
   assert places['step'].spec == P()
-  assert places['opt_state/1/0/count'].spec == P()
-  for part in ('params', 'ema', 'opt_state/1/0/mu', 'opt_state/1/0/nu'):
+  assert places[f'{ADAM}/count'].spec == P()
+  assert places[f'{MUON}/ns_coeffs'].spec == P()
+  for part in ('params', 'ema', f'{ADAM}/mu', f'{ADAM}/nu'):
     assert places[f'{part}/pose/embed/kernel'].spec == P(None, 'fsdp')
-    assert places[f'{part}/wave/taps'].spec == P(None, None, 'fsdp')
     assert places[f'{part}/wave/taps_bias'].spec == P()
     assert places[f'{part}/wave/style'].spec == P()
     assert places[f'{part}/pose/layers/0/norm/scale'].spec == P()
     # (16, 6) does not divide by 4.
     assert places[f'{part}/pose/heads/kernel'].spec == P()
+  for part in ('params', 'ema', f'{MUON}/mu'):
+    assert places[f'{part}/wave/taps'].spec == P(None, None, 'fsdp')
+    assert places[f'{part}/wave/skip/kernel'].spec == P(None, 'fsdp')
 
 
 def test_most_of_the_memory_is_split(abstract_state):

@@ -12,7 +12,7 @@ from dance2wave import experiment, pipeline
 from dance2wave import options as options_lib
 from dance2wave.errors import InputError
 from dance2wave.pose.features import MOTION_DIM
-from dance2wave.training import loop, sharding, step, workdir
+from dance2wave.training import loop, sharding, step, window, workdir
 from dance2wave.training.optimizer import make_optimizer
 
 
@@ -134,7 +134,7 @@ def test_window_keeps_sound_and_context_together(data_dir, start):
     'valid_BF': jnp.ones((1, frames), bool),
     'has_audio_B': jnp.array([True]),
   }
-  cut = step.cut_window(options, context, batch, jnp.array([start]))
+  cut = window.cut_window(options, context, batch, jnp.array([start]))
   count = cut['context'].shape[1] - 1
   assert cut['audio'].shape == cut['past'].shape == (1, count * hop)
   np.testing.assert_array_equal(
@@ -218,3 +218,19 @@ def test_workdir_config_may_change_only_where_it_is_harmless(tmp_path):
   with pytest.raises(InputError, match='learning_rate'):
     workdir.open_workdir(tmp_path, make_options('', train__learning_rate=1.0))
   assert workdir.read_options(tmp_path).sample.temperature == 0.5
+
+
+def test_a_worn_past_differs_by_gain_and_noise_and_its_targets_do_not():
+  config = debug.get_config().to_dict()
+  plain = options_lib.parse(config)
+  config['train'] |= {'past_noise': 0.1, 'past_gain_db': 6.0}
+  worn = options_lib.parse(config)
+  key = jax.random.key(0)
+  past = jnp.full((64, 400), 0.1)
+  bent = window._worn(worn, key, past)
+  clean = window.bend(past, plain.wave.levels)
+  gains, noises = np.mean(bent - clean, axis=1), np.std(bent, axis=1)
+  assert gains.std() > 0.03 and abs(gains.mean()) < 0.03
+  assert noises.min() < 0.01 and 0.08 < noises.max() < 0.11
+  nothing = window._worn(plain, key, past)
+  np.testing.assert_allclose(nothing, clean, atol=1e-7)

@@ -15,17 +15,19 @@ class Dance2Wave(nnx.Module):
   """A dance in, a distribution over the next sample out.
 
   The context that the WaveNet is given is the pose transformer's own context
-  with the activations of its rhythm heads beside it.
+  with the activations of its rhythm heads beside it, or without them.
 
   Args:
     pose: keyword arguments of `PoseTransformer`.
     wave: keyword arguments of `WaveNet` but for `context_dim`.
+    hears_heads: whether the WaveNet is given the heads' activations.
     rngs: from which parameters are drawn.
   """
 
-  def __init__(self, *, pose, wave, rngs):
+  def __init__(self, *, pose, wave, hears_heads=True, rngs):
+    self.hears_heads = hears_heads
     self.pose = PoseTransformer(**pose, rngs=rngs)
-    context_dim = pose['width'] + NUM_HEADS
+    context_dim = pose['width'] + NUM_HEADS * hears_heads
     self.wave = WaveNet(**wave, context_dim=context_dim, rngs=rngs)
 
   def listen(self, motion_BFM, valid_BF, rngs=None):
@@ -34,11 +36,11 @@ class Dance2Wave(nnx.Module):
     return self.join(context, heads, valid_BF), heads
 
   def join(self, context, heads, valid):
-    """Put head activations beside the context; zero where not valid."""
-    joined = jnp.concatenate(
-      [context, activate_heads(heads).astype(context.dtype)], -1
-    )
-    return joined * valid[..., None].astype(joined.dtype)
+    """Put what is heard of the heads beside the context; 0 where not valid."""
+    if self.hears_heads:
+      activations = activate_heads(heads).astype(context.dtype)
+      context = jnp.concatenate([context, activations], -1)
+    return context * valid[..., None].astype(context.dtype)
 
   def __call__(self, motion_BFM, valid_BF, past_BT, label_BS, rngs=None):
     """Return outputs (B, T, O) and head logits (B, F, H).

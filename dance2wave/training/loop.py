@@ -233,6 +233,11 @@ def train(options: Options, workdir: pathlib.Path) -> Trained:
     schedule,
     weight_decay=options.train.weight_decay,
     clip_norm=options.train.clip_norm,
+    matrix_rules=(
+      optimizer_lib.MATRIX_RULES
+      if options.train.optimizer == 'muon'
+      else optimizer_lib.NO_MATRICES
+    ),
   )
   make_state, abstract = abstract_state(options, init, optimizer, mesh)
   key = jax.random.key(options.seed + 1)

@@ -25,7 +25,7 @@ AXES = ('data', 'fsdp')
 # it is small, and splitting the columns of a table whose rows are gathered
 # makes the compiler rebuild it whole in the backward pass.
 RULES = (
-  (r'(^|/)(bias|taps_bias|scale|style)$', P()),
+  (r'(^|/)(bias|taps_bias|scale|style|ns_coeffs)$', P()),
   (r'(^|/)kernel$', P(None, 'fsdp')),
   (r'(^|/)(taps|residual)$', P(None, None, 'fsdp')),
 )

@@ -11,7 +11,6 @@ from dance2wave.datasets.audio_features import NUM_AUDIO_FEATURES
 from dance2wave.errors import InputError
 from dance2wave.models.dance2wave import Dance2Wave
 from dance2wave.models.pose_transformer import NUM_HEADS
-from dance2wave.models.quantise import bend
 from dance2wave.options import Options
 from dance2wave.pose.clean import CLEAN_DELAY_S
 from dance2wave.pose.features import FEATURE_LOOK_AHEAD_FRAMES
@@ -21,9 +20,9 @@ from dance2wave.training.losses import (
   masked_mean,
   style_losses,
   sum_head_losses,
-  wave_nll,
 )
 from dance2wave.training.state import TrainState
+from dance2wave.training.window import draw_start, last_start, window_nll
 
 
 def transformer_look_ahead_s(options: Options) -> float | None:
@@ -78,7 +77,12 @@ def make_model(options: Options, motion_dim: int, key) -> Dance2Wave:
     'samples_per_frame': options.samples_per_frame,
     'is_mixture': options.wave.output == 'mixture',
   }
-  return Dance2Wave(pose=pose, wave=wave, rngs=nnx.Rngs(key))
+  return Dance2Wave(
+    pose=pose,
+    wave=wave,
+    hears_heads=options.wave.hears_heads,
+    rngs=nnx.Rngs(key),
+  )
 
 
 def split_model(options: Options, motion_dim: int):
@@ -91,65 +95,6 @@ def split_model(options: Options, motion_dim: int):
     return nnx.to_pure_dict(nnx.state(make(key), nnx.Param))
 
   return graphdef, init
-
-
-def cut_window(options: Options, context_BFC, batch, start_B):
-  """Cut the same window of time from context and sound.
-
-        context   f0 .. f0 + n      n + 1 frames, the last closes
-        audio     f0 .. f0 + n      n x samples_per_frame samples
-        past      the same, one sample earlier
-        mask      the receptive field at the window's start is not scored,
-                  except at the start of the crop, where nothing came before
-
-  Returns a dict of context, audio, past and mask.
-  """
-  hop, lead = options.samples_per_frame, options.receptive_frames
-  frames = options.window_frames
-  audio_BT = batch['audio_BT']
-  delayed = jnp.pad(audio_BT, ((0, 0), (1, 0)))[:, :-1]
-
-  def cut(x, start, length):
-    return jax.lax.dynamic_slice_in_dim(x, start, length)
-
-  cut_all = jax.vmap(cut, in_axes=(0, 0, None))
-  valid = cut_all(batch['valid_BF'], start_B, frames)
-  scored = (jnp.arange(frames)[None] >= lead) | (start_B[:, None] == 0)
-  mask = valid & scored & batch['has_audio_B'][:, None]
-  return {
-    'context': cut_all(context_BFC, start_B, frames + 1),
-    'audio': cut_all(audio_BT, start_B * hop, frames * hop),
-    'past': cut_all(delayed, start_B * hop, frames * hop),
-    'mask': jnp.repeat(mask, hop, axis=1),
-  }
-
-
-def _last_start(options, batch):
-  """Return the last window start (B,) that keeps within each clip."""
-  valid = jnp.sum(batch['valid_BF'], axis=1)
-  return jnp.maximum(valid - options.window_frames - 1, 0)
-
-
-def _draw_start(options, key, batch):
-  """Draw window starts; the crop's own start as often as a lead of frames."""
-  last = _last_start(options, batch)
-  start = jax.random.randint(
-    key, last.shape, -options.receptive_frames, last + 1
-  )
-  return jnp.maximum(start, 0)
-
-
-def _nll(options, wave, context_BFC, label_BS, batch, start_B):
-  window = cut_window(options, context_BFC, batch, start_B)
-  condition = wave.condition(window['context'], label_BS)
-  past = bend(window['past'], options.wave.levels).astype(condition.dtype)
-  return wave_nll(
-    wave(past, condition),
-    window['audio'],
-    window['mask'],
-    levels=options.wave.levels,
-    is_mixture=options.wave.output == 'mixture',
-  )
 
 
 def _described(options, pose, context_BFC, batch):
@@ -166,7 +111,7 @@ def _described(options, pose, context_BFC, batch):
 
 def _silent_context(options, batch):
   """Return a context that says nothing, for a WaveNet without a dance."""
-  width = options.pose.width + NUM_HEADS
+  width = options.pose.width + NUM_HEADS * options.wave.hears_heads
   shape = (*batch['valid_BF'].shape, width)
   return jnp.zeros(shape, options.train.compute_dtype)
 
@@ -179,6 +124,7 @@ def _drop_label(options, key, label_BS):
 def _joint_loss(options, graphdef, params, batch, key):
   model = nnx.merge(graphdef, params)
   start_key, context_key, label_key, dropout_key = jax.random.split(key, 4)
+  wear_key = jax.random.fold_in(key, 1)
   motion = batch['motion_BFM'].astype(options.train.compute_dtype)
   rngs = nnx.Rngs(dropout=dropout_key)
   context, heads = model.listen(motion, batch['valid_BF'], rngs)
@@ -188,8 +134,8 @@ def _joint_loss(options, graphdef, params, batch, key):
   kept = jax.random.uniform(context_key, clips) >= options.train.context_dropout
   context = context * kept[:, None, None].astype(context.dtype)
   label = _drop_label(options, label_key, batch['label_BS'])
-  start = _draw_start(options, start_key, batch)
-  nll = _nll(options, model.wave, context, label, batch, start)
+  start = draw_start(options, start_key, batch)
+  nll = window_nll(options, model.wave, context, label, batch, start, wear_key)
   total = nll + options.train.heads_weight * sum_head_losses(losses)
   return total, {'nll': nll, **losses}
 
@@ -207,10 +153,11 @@ def _pose_loss(options, graphdef, params, batch, key):
 def _audio_loss(options, graphdef, params, batch, key):
   wave = nnx.merge(graphdef, params).wave
   start_key, _, label_key, _ = jax.random.split(key, 4)
+  wear_key = jax.random.fold_in(key, 1)
   label = _drop_label(options, label_key, batch['label_BS'])
-  start = _draw_start(options, start_key, batch)
+  start = draw_start(options, start_key, batch)
   context = _silent_context(options, batch)
-  nll = _nll(options, wave, context, label, batch, start)
+  nll = window_nll(options, wave, context, label, batch, start, wear_key)
   return nll, {'nll': nll}
 
 
@@ -272,11 +219,11 @@ def _evaluate_dance(options, graphdef, params, batch):
   context_other, heads_other = (jnp.roll(x, 1, 0) for x in (context, heads))
   if options.train.joint_steps:
     nll = functools.partial(
-      _nll,
+      window_nll,
       options,
       model.wave,
       label_BS=jnp.zeros_like(batch['label_BS']),
-      start_B=_last_start(options, batch) // 2,
+      start_B=last_start(options, batch) // 2,
     )
     shuffled = nll(context_BFC=context_other, batch=others)
     figures['nll'] = nll(context_BFC=context, batch=batch)
@@ -289,11 +236,11 @@ def _evaluate_dance(options, graphdef, params, batch):
 def _evaluate_audio(options, graphdef, params, batch):
   wave = nnx.merge(graphdef, params).wave
   nll = functools.partial(
-    _nll,
+    window_nll,
     options,
     wave,
     _silent_context(options, batch),
-    start_B=_last_start(options, batch) // 2,
+    start_B=last_start(options, batch) // 2,
   )
   label_BS = batch['label_BS']
   others, is_other = _others(batch)

@@ -1,0 +1,91 @@
+"""The sound of a joint step: which part of a crop, and its likelihood."""
+
+import jax
+import jax.numpy as jnp
+
+from dance2wave.models.quantise import bend
+from dance2wave.options import Options
+from dance2wave.training.losses import wave_nll
+
+
+def cut_window(options: Options, context_BFC, batch, start_B):
+  """Cut the same window of time from context and sound.
+
+        context   f0 .. f0 + n      n + 1 frames, the last closes
+        audio     f0 .. f0 + n      n x samples_per_frame samples
+        past      the same, one sample earlier
+        mask      the receptive field at the window's start is not scored,
+                  except at the start of the crop, where nothing came before
+
+  Returns a dict of context, audio, past and mask.
+  """
+  hop, lead = options.samples_per_frame, options.receptive_frames
+  frames = options.window_frames
+  audio_BT = batch['audio_BT']
+  delayed = jnp.pad(audio_BT, ((0, 0), (1, 0)))[:, :-1]
+
+  def cut(x, start, length):
+    return jax.lax.dynamic_slice_in_dim(x, start, length)
+
+  cut_all = jax.vmap(cut, in_axes=(0, 0, None))
+  valid = cut_all(batch['valid_BF'], start_B, frames)
+  scored = (jnp.arange(frames)[None] >= lead) | (start_B[:, None] == 0)
+  mask = valid & scored & batch['has_audio_B'][:, None]
+  return {
+    'context': cut_all(context_BFC, start_B, frames + 1),
+    'audio': cut_all(audio_BT, start_B * hop, frames * hop),
+    'past': cut_all(delayed, start_B * hop, frames * hop),
+    'mask': jnp.repeat(mask, hop, axis=1),
+  }
+
+
+def last_start(options, batch):
+  """Return the last window start (B,) that keeps within each clip."""
+  valid = jnp.sum(batch['valid_BF'], axis=1)
+  return jnp.maximum(valid - options.window_frames - 1, 0)
+
+
+def draw_start(options, key, batch):
+  """Draw window starts; the crop's own start as often as a lead of frames."""
+  last = last_start(options, batch)
+  start = jax.random.randint(
+    key, last.shape, -options.receptive_frames, last + 1
+  )
+  return jnp.maximum(start, 0)
+
+
+def _worn(options, key, past_BT):
+  """Change the gain of every clip's past and put noise on it, as asked.
+
+  What the WaveNet cannot copy from its past, it must take from the context.
+  Gains and levels of noise are drawn for each clip, from nothing to the most.
+  """
+  gain_key, level_key, noise_key = jax.random.split(key, 3)
+  rows = (past_BT.shape[0], 1)
+  gain_db = options.train.past_gain_db * jax.random.uniform(
+    gain_key, rows, minval=-1.0
+  )
+  bent_BT = bend(past_BT * 10.0 ** (gain_db / 20.0), options.wave.levels)
+  level = options.train.past_noise * jax.random.uniform(level_key, rows)
+  return bent_BT + level * jax.random.normal(noise_key, past_BT.shape)
+
+
+def window_nll(
+  options, wave, context_BFC, label_BS, batch, start_B, wear_key=None
+):
+  """Return nats per sample; the past is worn where a key for it is given."""
+  window = cut_window(options, context_BFC, batch, start_B)
+  condition = wave.condition(window['context'], label_BS)
+  is_worn = options.train.past_noise or options.train.past_gain_db
+  if wear_key is not None and is_worn:
+    past = _worn(options, wear_key, window['past'])
+  else:
+    past = bend(window['past'], options.wave.levels)
+  past = past.astype(condition.dtype)
+  return wave_nll(
+    wave(past, condition),
+    window['audio'],
+    window['mask'],
+    levels=options.wave.levels,
+    is_mixture=options.wave.output == 'mixture',
+  )
