@@ -21,16 +21,18 @@ DECAY_RULES = (
 
 # Axes of input and output of what Muon makes orthogonal; what stands before
 # them is a stack of matrices. Biases, scales, tables and the layers at both
-# ends get Adam (Jordan 2024).
+# ends get Adam (Jordan 2024), and so does the pose transformer, which learns
+# the phase of the beat worse with Muon.
 MATRIX_RULES = (
+  (r'(^|/)pose/', None),
   (r'(^|/)(bias|taps_bias|scale|style)$', None),
-  (r'(^|/)(embed|heads|logits|style_head|features_head)/kernel$', None),
+  (r'(^|/)(embed|logits)/kernel$', None),
   (r'(^|/)kernel$', MuonDimensionNumbers(0, 1)),
   (r'(^|/)(taps|residual)$', MuonDimensionNumbers(1, 2)),
 )
 # Root mean square of a matrix's update in units of the learning rate. Adam's
 # own is near 0.2 (Liu et al. 2025, eq. 4); small models want more.
-_MATRIX_RMS = 0.8
+_MATRIX_RMS = 1.6
 
 
 def make_schedule(
