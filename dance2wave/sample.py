@@ -23,6 +23,9 @@ _TEMPERATURE = flags.DEFINE_float('temperature', None, 'Default: the config.')
 _TOP_P = flags.DEFINE_float('top_p', None, 'Default: as in the config.')
 _GUIDANCE = flags.DEFINE_float('guidance', None, 'Default: as in the config.')
 _STYLE = flags.DEFINE_string('style', None, 'Default: the dance decides.')
+_ENGINE = flags.DEFINE_enum(
+  'engine', 'auto', ['auto', 'xla', 'cpu'], 'What draws samples.'
+)
 _POSE_MODEL = flags.DEFINE_string('pose_model', None, 'A .task file.')
 
 
@@ -75,7 +78,8 @@ def _sample() -> None:
     top_p=_TOP_P.value,
     guidance=_GUIDANCE.value,
   )
-  generator = offline.Generator(options, graphdef, params, draw)
+  generator = offline.Generator(options, graphdef, params, draw, _ENGINE.value)
+  print(f'engine: {generator.engine_name}', flush=True)
   style = _style_index(options.styles)
   for job in jobs:
     track = source.read_pose(job.input, model_path=_POSE_MODEL.value)

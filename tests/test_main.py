@@ -137,6 +137,7 @@ def test_sample_turns_a_pose_file_into_sound_and_video(trained, tmp_path):
     )
     assert result.returncode == 0, result.stderr
     assert name in result.stdout
+    assert 'engine: cpu' in result.stdout
   sound = audio.read_audio(tmp_path / 'out.wav')
   assert len(sound.samples_T) == round(1.3 * 8000)
   assert abs(video.probe(tmp_path / 'out.mp4').duration_s - 1.3) < 1e-3

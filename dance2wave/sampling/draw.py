@@ -11,8 +11,8 @@ import jax.numpy as jnp
 
 from dance2wave.models.quantise import MIXTURE_MIN_LOG_SCALE
 
-_BISECTIONS = 16
-_BLOCK = 16
+BISECTIONS = 16
+BLOCK = 16
 
 
 def keep_top_p(probabilities, top_p):
@@ -32,7 +32,7 @@ def keep_top_p(probabilities, top_p):
     enough = mass >= top_p
     return jnp.where(enough, middle, low), jnp.where(enough, high, middle)
 
-  low, _ = jax.lax.fori_loop(0, _BISECTIONS, halve, (low, high))
+  low, _ = jax.lax.fori_loop(0, BISECTIONS, halve, (low, high))
   kept = jnp.where(probabilities >= low[..., None], probabilities, 0.0)
   return kept / jnp.sum(kept, axis=-1, keepdims=True)
 
@@ -53,7 +53,7 @@ def _invert(probabilities_BV, uniform_B):
   third of a running sum over all classes.
   """
   batch, levels = probabilities_BV.shape
-  width = math.gcd(levels, _BLOCK)
+  width = math.gcd(levels, BLOCK)
   parts = probabilities_BV.reshape(batch, -1, width)
   within = parts @ jnp.triu(jnp.ones((width, width)))
   sums = within[..., -1]

@@ -12,7 +12,8 @@ from flax import nnx
 
 from dance2wave.errors import InputError
 from dance2wave.options import Options
-from dance2wave.sampling.xla import Draw, XlaEngine
+from dance2wave.sampling.engines import make_engine
+from dance2wave.sampling.xla import Draw
 
 # Samples are drawn in pieces of this many pose frames, so that one compiled
 # program serves clips of every length.
@@ -79,11 +80,16 @@ class Generator:
     graphdef: of the model.
     params: its parameters.
     draw: how samples are drawn.
+    engine: one of `ENGINES`.
+
+  Attributes:
+    engine_name: 'cpu' or 'xla'.
   """
 
-  def __init__(self, options, graphdef, params, draw):
+  def __init__(self, options, graphdef, params, draw, engine='auto'):
     self._options, self._params = options, params
-    self._engine = XlaEngine(graphdef, params, draw)
+    self._engine = make_engine(engine, graphdef, params, draw)
+    self.engine_name = self._engine.name
 
     def listen(params, motion_BFM, valid_BF):
       return nnx.merge(graphdef, params).listen(motion_BFM, valid_BF)

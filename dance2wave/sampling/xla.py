@@ -96,6 +96,8 @@ class XlaEngine:
     draw: how samples are drawn.
   """
 
+  name = 'xla'
+
   def __init__(self, graphdef, params, draw):
     self.params, self._draw, self._graphdef = params, draw, graphdef
     self._hop = nnx.merge(graphdef, params).wave.samples_per_frame
@@ -131,11 +133,13 @@ class XlaEngine:
     A clip's draws depend on its key and the frame alone, so that neither
     its neighbours in the batch nor the pieces that it is drawn in matter.
     """
-    return _draw_uniform(keys_B, first_frame, num_frames, self._hop)
+    return draw_uniform(keys_B, first_frame, num_frames, self._hop)
 
 
 @functools.partial(jax.jit, static_argnums=(2, 3))
-def _draw_uniform(keys_B, first_frame, num_frames, hop):
+def draw_uniform(keys_B, first_frame, num_frames, hop):
+  """Draw (F, S, B, 2) for each clip's own key and S = hop samples a frame."""
+
   def one_clip(key):
     frames = first_frame + jnp.arange(num_frames)
     keys = jax.vmap(lambda frame: jax.random.fold_in(key, frame))(frames)

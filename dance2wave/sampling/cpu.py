@@ -1,0 +1,214 @@
+"""The engine for processors: one compiled loop over samples, by Numba.
+
+It takes the same parameters, context and draws as the `xla` engine and draws
+the same classes. A call keeps one core busy and releases the interpreter
+lock, so that groups of clips run in threads.
+"""
+
+import functools
+import math
+import threading
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from dance2wave.models.quantise import unbend
+from dance2wave.sampling import xla
+from dance2wave.sampling.cpu_kernel import (
+  CLIPS,
+  Choice,
+  Net,
+  Scratch,
+  draw_clips,
+)
+from dance2wave.sampling.draw import BLOCK
+from dance2wave.sampling.tiles import pack, pad
+
+_COMPILING = threading.Lock()
+
+
+def _frozen(array, dtype=np.float32):
+  """Return a contiguous array that is not written to: one type to compile."""
+  view = np.ascontiguousarray(array, dtype).view()
+  view.flags.writeable = False
+  return view
+
+
+def _aligned(size):
+  """Return zeros that begin on a line of the cache."""
+  spare = np.zeros(size + 16, np.float32)
+  return spare[-spare.ctypes.data % 64 // 4 :][:size]
+
+
+def _padded(array, *axes):
+  """Pad the named axes with zeros to whole vectors."""
+  array = np.asarray(array, np.float32)
+  widths = [(0, 0)] * array.ndim
+  for axis in axes:
+    widths[axis] = (0, pad(array.shape[axis]) - array.shape[axis])
+  return np.pad(array, widths)
+
+
+def _pack_layers(wave):
+  """Yield every matrix of the layers in the order of use."""
+  layers, gate = len(wave.dilations), wave.gate
+  residual = wave.residual.shape[-1]
+  taps = np.asarray(wave.taps[...]).reshape(
+    layers, wave.kernel, residual, 2, gate
+  )
+  taps = _padded(taps, 2, 4)
+  taps = taps.reshape(*taps.shape[:3], -1)
+  out = _padded(wave.residual[...], 1, 2)
+  skip = np.asarray(wave.skip.kernel[...]).reshape(layers, gate, -1)
+  skip = _padded(skip, 1, 2)
+  for layer in range(layers):
+    yield from (pack(tap) for tap in taps[layer])
+    yield pack(np.concatenate([out[layer], skip[layer]], axis=1))
+
+
+def _pack_net(wave, levels):
+  """Return the WaveNet's parameters as the kernel reads them."""
+  matrices = [
+    *_pack_layers(wave),
+    pack(_padded(wave.hidden.kernel[...], 0, 1)),
+    pack(_padded(wave.logits.kernel[...], 0, 1)),
+  ]
+  packed = _aligned(sum(m.size for m in matrices))
+  np.concatenate(matrices, out=packed)
+  embed = np.concatenate([wave.embed.kernel[...], wave.embed.bias[...][None]])
+  return Net(
+    packed=_frozen(packed),
+    embed_2R=_frozen(_padded(embed, 1)),
+    skip_S=_frozen(_padded(wave.skip.bias[...], 0)),
+    hidden_S=_frozen(_padded(wave.hidden.bias[...], 0)),
+    logits_O=_frozen(_padded(wave.logits.bias[...], 0)),
+    dilations_L=_frozen(wave.dilations, np.int64),
+    bent_V=_frozen(_signal_of_classes(levels)),
+    kernel=wave.kernel,
+    num_outputs=wave.logits.kernel.shape[1],
+  )
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _signal_of_classes(levels):
+  return 2.0 * jnp.arange(levels) / (levels - 1) - 1.0
+
+
+def _condition(graphdef, params, context_BFC, style_B, is_guided):
+  """Return what every layer's gate is given: (rows, F, L, 2 G), padded.
+
+  A guided clip has two rows, with its context and without.
+  """
+  wave = nnx.merge(graphdef, params).wave
+  if is_guided:
+    nothing = jnp.zeros_like(context_BFC)
+    context_BFC = jnp.stack([context_BFC, nothing], axis=1)
+    context_BFC = context_BFC.reshape(-1, *context_BFC.shape[2:])
+    style_B = jnp.stack([style_B, jnp.full_like(style_B, -1)], axis=1).ravel()
+  label_BS = jax.nn.one_hot(style_B, wave.num_labels)  # -1 is a row of zeros
+  given = wave.condition(context_BFC, label_BS).astype(jnp.float32)
+  given = given + wave.taps_bias[...][None, None]
+  halves = given.reshape(*given.shape[:3], 2, wave.gate)
+  more = pad(wave.gate) - wave.gate
+  halves = jnp.pad(halves, [(0, 0)] * 4 + [(0, more)])
+  return halves.reshape(*halves.shape[:3], -1)
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _to_signal(bent_BT, levels):
+  return jnp.clip(unbend(bent_BT, levels), -1.0, 1.0)
+
+
+class CpuEngine:
+  """Draw samples by a compiled loop; streaming, batched and resumable.
+
+  Args:
+    graphdef: of a `Dance2Wave`.
+    params: its parameters.
+    draw: how samples are drawn.
+  """
+
+  name = 'cpu'
+
+  def __init__(self, graphdef, params, draw):
+    wave = nnx.merge(graphdef, params).wave
+    self.params, self._draw = params, draw
+    self._hop, self._each = wave.samples_per_frame, 1 + (draw.guidance != 1.0)
+    self._net = _pack_net(wave, draw.levels)
+    self._gate, self._reach = pad(wave.gate), wave.receptive_field - 1
+    classes = self._net.num_outputs // (3 if draw.is_mixture else 1)
+    self._choice = Choice(
+      np.float32(draw.temperature),
+      np.float32(draw.top_p),
+      np.float32(draw.guidance),
+      draw.is_mixture,
+      math.gcd(classes, BLOCK),
+    )
+    self._condition = jax.jit(
+      functools.partial(_condition, graphdef, is_guided=self._each == 2)
+    )
+    self._compile()
+
+  def _compile(self):
+    """Compile the loop by drawing no samples of one clip."""
+    layers = self._net.dilations_L.size
+    given = np.zeros((self._each, 1, layers, 2 * self._gate))
+    with _COMPILING:
+      self._draw_clips(given, np.zeros((0, self._hop, 1, 2)), self.start(1))
+
+  def start(self, batch):
+    """Return the state before the first sample of `batch` clips."""
+    shape = self._reach, batch * self._each, self._net.embed_2R.shape[1]
+    rings = _aligned(int(np.prod(shape))).reshape(shape)
+    return {'rings': rings, 'bent': np.zeros(batch, np.float32), 'sample': 0}
+
+  def run(self, context_BFC, style_B, uniform_FSB2, state):
+    """Return samples (B, (F - 1) x hop) in [-1, 1], and the state to go on.
+
+    Args:
+      context_BFC: frames f .. f + n; the last one only closes the
+        interpolation and comes again as the first of the next call.
+      style_B: (B,) style index, -1 where it is not said.
+      uniform_FSB2: from `draw_uniform` for frames f .. f + n - 1.
+      state: from `start` or from an earlier call; used up.
+    """
+    given = self._condition(
+      self.params, jnp.asarray(context_BFC), jnp.asarray(style_B)
+    )
+    bent_BT, state = self._draw_clips(given, uniform_FSB2, state)
+    return _to_signal(bent_BT, self._draw.levels), state
+
+  def _draw_clips(self, given, uniform_FSB2, state):
+    uniform = _frozen(uniform_FSB2)
+    frames, hop, batch, _ = uniform.shape
+    bent_BT = np.empty((batch, frames * hop), np.float32)
+    draw_clips(
+      self._net,
+      self._choice,
+      self._make_scratch(min(batch, CLIPS) * self._each),
+      _frozen(given),
+      uniform,
+      state['rings'],
+      state['bent'],
+      state['sample'],
+      bent_BT,
+    )
+    return bent_BT, state | {'sample': state['sample'] + frames * hop}
+
+  def _make_scratch(self, rows):
+    skip, outputs = self._net.skip_S.size, self._net.logits_O.size
+    widths = Scratch(
+      stream=self._net.embed_2R.shape[1] + skip,
+      gates=2 * self._gate,
+      units=self._gate,
+      skip=skip,
+      hidden=skip,
+      outputs=outputs,
+    )
+    return Scratch(*(_aligned(rows * w).reshape(rows, w) for w in widths))
+
+  def draw_uniform(self, keys_B, first_frame, num_frames):
+    """Draw as `XlaEngine.draw_uniform` does: (F, S, B, 2)."""
+    return xla.draw_uniform(keys_B, first_frame, num_frames, self._hop)

@@ -1,0 +1,156 @@
+"""What `draw` computes, for one clip at a time, in Numba.
+
+Sums run in the order of `draw`'s, and divisions follow IEEE 754, so that a
+NaN stays one. Only sums of probabilities may be reordered, for speed.
+"""
+
+import math
+
+import numba
+import numpy as np
+
+from dance2wave.models.quantise import MIXTURE_MIN_LOG_SCALE
+from dance2wave.sampling.draw import BISECTIONS
+
+# Products may be fused with sums; nothing else may be changed.
+jit = numba.njit(error_model='numpy', fastmath={'contract'})
+# For functions that are called in one place: half the time to compile.
+once_jit = numba.njit(
+  error_model='numpy', fastmath={'contract'}, inline='always'
+)
+_reordering_jit = numba.njit(
+  error_model='numpy', fastmath={'contract', 'reassoc'}
+)
+
+# exp(x) = 2^n exp(r), n the integer nearest to x / log 2, |r| < 0.35. Adding
+# 1.5 x 2^23 rounds to an integer, whose bits are then the last of the sum's.
+_LOG2_E = np.float32(1 / math.log(2))
+_ROUND = np.float32(1.5 * 2**23)
+# log 2 in two parts, so that n times the first is exact (Cody and Waite).
+_LOG_2 = np.float32(0.693359375)
+_LOG_2_REST = np.float32(math.log(2) - 0.693359375)
+_ONE_BITS = np.int32(0x3F800000)
+_ONE, _TWO, _HALF = np.float32(1), np.float32(2), np.float32(0.5)
+_C3, _C4, _C5, _C6, _C7 = (
+  np.float32(1 / math.factorial(k)) for k in range(3, 8)
+)
+_MIN_TEMPERATURE = np.float32(1e-4)
+_LOWEST = np.float32(-87)  # Of exp, before numbers lose bits.
+_UNIFORM_MARGIN = np.float32(1e-5)
+_MIN_LOG_SCALE = np.float32(MIXTURE_MIN_LOG_SCALE)
+
+
+@once_jit
+def _split_exp(x):
+  """Return 2^n and exp(r) - 1; Taylor's series to r^7, off by 5e-9."""
+  rounded = x * _LOG2_E + _ROUND
+  n = rounded - _ROUND
+  r = x - n * _LOG_2
+  r = r - n * _LOG_2_REST
+  series = _C4 + r * (_C5 + r * (_C6 + r * _C7))
+  series = r + r * r * (_HALF + r * (_C3 + r * series))
+  bits = np.int32(np.float32(rounded).view(np.int32) << 23) + _ONE_BITS
+  return np.int32(bits).view(np.float32), series
+
+
+@jit
+def exp(x):
+  """Return exp(x) for -87 < x < 87, to 1e-7 of its value."""
+  power, series = _split_exp(x)
+  return power * series + power
+
+
+@jit
+def expm1(x):
+  """Return exp(x) - 1 for -87 < x < 87, to 2e-7 of its value."""
+  power, series = _split_exp(x)
+  return power * series + (power - _ONE)
+
+
+@jit
+def clip(x, low, high):
+  """Return x within bounds; NaN stays NaN, which min and max would lose."""
+  return low if x < low else (high if x > high else x)
+
+
+@once_jit
+def _softmax(logits_V, temperature):
+  """Turn logits into probabilities, in place."""
+  highest = np.float32(-np.inf)
+  for i in range(logits_V.size):
+    logits_V[i] /= temperature
+    highest = max(highest, logits_V[i])
+  for i in range(logits_V.size):
+    logits_V[i] = exp(clip(logits_V[i] - highest, _LOWEST, np.float32(0)))
+  total = _sum_from(logits_V, np.float32(0))
+  for i in range(logits_V.size):
+    logits_V[i] /= total
+
+
+@_reordering_jit
+def _sum_from(values_V, threshold):
+  """Return the sum of the values that reach the threshold."""
+  total = np.float32(0)
+  for i in range(values_V.size):
+    total += values_V[i] if values_V[i] >= threshold else np.float32(0)
+  return total
+
+
+@once_jit
+def _keep_top_p(probabilities_V, top_p):
+  """Zero the least probable classes beyond a mass of top_p, in place."""
+  low, high = np.float32(0), probabilities_V[0]
+  for i in range(1, probabilities_V.size):
+    high = max(high, probabilities_V[i])
+  for _ in range(BISECTIONS):
+    middle = _HALF * (low + high)
+    if _sum_from(probabilities_V, middle) >= top_p:
+      low = middle
+    else:
+      high = middle
+  kept = _sum_from(probabilities_V, low)
+  for i in range(probabilities_V.size):
+    p = probabilities_V[i]
+    probabilities_V[i] = p / kept if p >= low else np.float32(0)
+
+
+@once_jit
+def _invert(probabilities_V, uniform, width):
+  """Return how many classes lie below the draw; sums as in `draw`."""
+  levels = probabilities_V.size
+  for first in range(0, levels, width):
+    for i in range(first + 1, first + width):
+      probabilities_V[i] += probabilities_V[i - 1]
+  before = np.float32(0)
+  for last in range(width - 1, levels, width):
+    before += probabilities_V[last]
+  wanted = uniform * before
+  before, count = np.float32(0), 0
+  for first in range(0, levels, width):
+    for i in range(first, first + width):
+      count += before + probabilities_V[i] <= wanted
+    before += probabilities_V[first + width - 1]
+  return min(count, levels - 1)
+
+
+@jit
+def draw_class(logits_V, uniform, temperature, top_p, width):
+  """Draw a class; the logits are used up."""
+  _softmax(logits_V, max(temperature, _MIN_TEMPERATURE))
+  if top_p < _ONE:
+    _keep_top_p(logits_V, top_p)
+  return _invert(logits_V, uniform, width)
+
+
+@once_jit
+def draw_mixture(outputs_O, uniform_2, temperature, top_p, width):
+  """Draw from a mixture of logistics; its logits are used up."""
+  count = outputs_O.size // 3
+  chosen = draw_class(
+    outputs_O[:count], uniform_2[0], temperature, top_p, width
+  )
+  mean, log_scale = outputs_O[count + chosen], outputs_O[2 * count + chosen]
+  scale = math.exp(max(log_scale, _MIN_LOG_SCALE)) * temperature
+  u = clip(uniform_2[1], _UNIFORM_MARGIN, _ONE - _UNIFORM_MARGIN)
+  drawn = mean + scale * np.float32(math.log(u / (_ONE - u)))
+  return clip(drawn, -_ONE, _ONE)
