@@ -60,6 +60,7 @@ def get_config(dataset='synthetic_dance'):
   config.wave.output = 'softmax'
   config.wave.levels = 256
   config.wave.mixtures = 10
+  config.wave.is_levelled = True
   config.wave.hears_heads = True
 
   config.train = ConfigDict()

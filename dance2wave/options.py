@@ -76,6 +76,8 @@ class WaveOptions:
     output: 'softmax' over mu-law levels or a 'mixture' of logistics.
     levels: of the mu-law scale.
     mixtures: components where the output is a mixture.
+    is_levelled: whether it draws levelled sound, whose loudness the pose
+      transformer sets.
     hears_heads: whether it is given the activations of the rhythm heads
       beside the context.
   """
@@ -89,6 +91,7 @@ class WaveOptions:
   output: str
   levels: int
   mixtures: int
+  is_levelled: bool
   hears_heads: bool
 
   @property

@@ -64,6 +64,7 @@ def _frame_targets(crop: clips.Crop, pose_rate_hz: int) -> Batch:
     'beat_phase': np.where(valid_F, targets.beat_phase(*args), np.float32(-1)),
     'onset': crop.onset_F,
     'level': crop.level_F,
+    'loudness': crop.loudness_F,
     'valid': valid_F,
   }
 
@@ -86,7 +87,16 @@ _AXES = {
   'label': 'S',
   'features': 'FA',
   **dict.fromkeys(
-    ('beat', 'half_beat', 'beat_phase', 'onset', 'level', 'valid'), 'F'
+    (
+      'beat',
+      'half_beat',
+      'beat_phase',
+      'onset',
+      'level',
+      'loudness',
+      'valid',
+    ),
+    'F',
   ),
 }
 
@@ -241,7 +251,7 @@ class Pipeline:
     audio_BT: float32 in [-1, 1), T = F * sample_rate_hz / pose_rate_hz.
     beat_BF, half_beat_BF: 1 at the nearest frame, 0.5 beside it.
     beat_phase_BF: in [0, 1); -1 where fewer than two beats are known.
-    onset_BF, level_BF: 0 to 1.
+    onset_BF, level_BF: 0 to 1. loudness_BF: the level of 1.5 s, 0 to 1.
     valid_BF: bool; False after the end of a short clip.
     beats_BK: seconds from the crop's start, padded with -1; num_beats_B.
     features_BFA: audio features, zero where has_features_B is not.

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from dance2wave.models import loudness as loudness_lib
 from dance2wave.models.dance2wave import Dance2Wave
 from dance2wave.models.layers import GatedConv, LocalAttention
 from dance2wave.models.pose_transformer import PoseTransformer, share_look_ahead
@@ -256,3 +257,13 @@ def test_conditioning_reaches_the_outputs_of_the_joined_model():
   assert heads.shape[:2] == (2, 12)
   other, _ = model(motion[::-1], valid, past, label)
   assert float(jnp.abs(outputs - other).max()) > 1e-4
+
+
+def test_levelled_sound_gets_its_loudness_back():
+  loudness = jnp.array([[0.2, 1 / 3, 2 / 3, 1.0]])
+  gains = loudness_lib.gain(loudness)
+  # Softer than -40 dB stays softer; 20 dB up or down are a factor of 10.
+  np.testing.assert_allclose(gains, [[0.1, 0.1, 1.0, 10.0]], rtol=1e-5)
+  samples = loudness_lib.gain_of_samples(loudness, 4)
+  wanted = np.interp(np.arange(12) / 4, np.arange(4), np.asarray(gains[0]))
+  np.testing.assert_allclose(samples[0], wanted, rtol=1e-6)

@@ -84,7 +84,14 @@ def test_the_flash_stays_at_the_click(source, name, monkeypatch):
 def test_batches_have_the_promised_shapes(source):
   batch = make(source, augmentation=augment.Augmentation()).batch(3)
   frames, samples = 100, 16000
-  per_frame = ('beat', 'half_beat', 'beat_phase', 'onset', 'level')
+  per_frame = (
+    'beat',
+    'half_beat',
+    'beat_phase',
+    'onset',
+    'level',
+    'loudness',
+  )
   for name in per_frame:
     values = batch[f'{name}_BF']
     assert values.shape == (4, frames) and values.dtype == np.float32

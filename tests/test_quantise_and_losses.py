@@ -127,12 +127,13 @@ def test_head_losses_are_zero_at_the_truth_and_ignore_what_is_unknown():
     'half_beat_BF': target,
     'onset_BF': target,
     'level_BF': target,
+    'loudness_BF': target,
   }
   safe = jnp.clip(target, 1e-6, 1 - 1e-6)
   sure = jax.scipy.special.logit(safe)
   angle = 2 * jnp.pi * phase
   heads = jnp.stack(
-    [sure, sure, sure, sure, 20 * jnp.cos(angle), 20 * jnp.sin(angle)], -1
+    [sure, sure, sure, sure, sure, 20 * jnp.cos(angle), 20 * jnp.sin(angle)], -1
   )
   right = losses.head_losses(heads, batch)
   assert all(abs(float(v)) < 1e-3 for v in right.values())

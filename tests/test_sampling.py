@@ -10,6 +10,7 @@ from configs import debug
 from dance2wave import options as options_lib
 from dance2wave.errors import InputError
 from dance2wave.models import quantise
+from dance2wave.models.pose_transformer import NUM_HEADS
 from dance2wave.pose.features import MOTION_DIM
 from dance2wave.sampling import draw as draw_lib
 from dance2wave.sampling import offline
@@ -74,7 +75,7 @@ def test_a_clip_sounds_the_same_in_any_company():
 def test_the_state_goes_on_where_it_stopped():
   options, graphdef, params = small_model()
   engine = XlaEngine(graphdef, params, Draw())
-  width = options.pose.width + 6
+  width = options.pose.width + NUM_HEADS
   context = jax.random.normal(jax.random.key(1), (2, 9, width))
   style = jnp.array([0, -1])
   uniform = jax.random.uniform(jax.random.key(2), (8, 320, 2, 2))
@@ -93,7 +94,9 @@ def test_drawn_samples_score_as_the_model_says():
   options, graphdef, params = small_model()
   engine = XlaEngine(graphdef, params, Draw())
   model = nnx.merge(graphdef, params)
-  context = jax.random.normal(jax.random.key(1), (4, 6, options.pose.width + 6))
+  context = jax.random.normal(
+    jax.random.key(1), (4, 6, options.pose.width + NUM_HEADS)
+  )
   style = jnp.full(4, -1)
   keys = jax.random.split(jax.random.key(5), 4)
   uniform = engine.draw_uniform(keys, 0, 5)

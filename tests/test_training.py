@@ -125,7 +125,7 @@ def test_window_keeps_sound_and_context_together(data_dir, start):
   The context counts frames and the sound counts samples, so that a cut can
   be checked value by value.
   """
-  options = make_options(data_dir)
+  options = make_options(data_dir, wave__is_levelled=False)
   frames, hop = 50, options.samples_per_frame
   context = jnp.arange(frames, dtype=jnp.float32)[None, :, None]
   samples = jnp.arange(frames * hop, dtype=jnp.float32)[None]
@@ -196,7 +196,7 @@ def _abstract_batch(options, mesh):
     'has_audio_B': ((clips,), bool),
     'label_BS': ((clips, len(options.styles)), np.float32),
   }
-  names = ('beat', 'half_beat', 'beat_phase', 'onset', 'level')
+  names = ('beat', 'half_beat', 'beat_phase', 'onset', 'level', 'loudness')
   shapes |= {f'{k}_BF': ((clips, frames), np.float32) for k in names}
   place = sharding.batch_sharding(mesh)
   return {

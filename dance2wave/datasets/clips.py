@@ -42,6 +42,7 @@ class ReadyClip:
     onset_F: (F,) float32 onset strength, 0 to 1.
     onset_scale: the spectral flux that is onset strength 1 in this clip.
     level_F: (F,) float32 loudness, 0 to 1.
+    loudness_F: (F,) float32 the same of 1.5 s around each frame.
     features_FA: (F, 28) float32 audio features, each of mean 0 and deviation
       1 over the clip; F = 0 where they are unknown or not asked for.
     beats_s: (K,) float64.
@@ -56,6 +57,7 @@ class ReadyClip:
   onset_F: np.ndarray
   onset_scale: float
   level_F: np.ndarray
+  loudness_F: np.ndarray
   features_FA: np.ndarray
   beats_s: np.ndarray
   has_audio: bool
@@ -166,6 +168,7 @@ def ready_clip(
     onset_F=np.clip(flux_F / onset_scale, 0, 1),
     onset_scale=onset_scale,
     level_F=targets.level(floats_T, hop),
+    loudness_F=targets.loudness(floats_T, hop, pose_rate_hz),
     features_FA=_ready_features(example, len(pose_FJD), pose_rate_hz)
     if with_features
     else np.zeros((0, NUM_AUDIO_FEATURES), np.float32),
@@ -225,7 +228,8 @@ class Crop:
     pose_FJD: (F, 14, 3); frames after the end of the clip hold the last
       position with confidence 0.
     audio_T: (F * hop,) float32 in [-1, 1); zero after the end.
-    onset_F: (F,), and level_F: zero after the end.
+    onset_F, level_F: (F,) zero after the end.
+    loudness_F: (F,) holds its last value after the end.
     features_FA: (F, 28), or (0, 28) where the clip has none.
     beats_s: all beats of the clip, relative to the crop's start.
     num_valid: frames before the end of the clip.
@@ -235,6 +239,7 @@ class Crop:
   audio_T: np.ndarray
   onset_F: np.ndarray
   level_F: np.ndarray
+  loudness_F: np.ndarray
   features_FA: np.ndarray
   beats_s: np.ndarray
   num_valid: int
@@ -312,7 +317,14 @@ def crop(
     features_FA = _at(features_FA, inside_F)
   beats_s = (clip.beats_s - start / pose_rate_hz) * (100 / percent)
   return Crop(
-    pose_FJD, audio_T, onset_F, level_F, features_FA, beats_s, num_valid
+    pose_FJD,
+    audio_T,
+    onset_F,
+    level_F,
+    _at(clip.loudness_F, inside_F),
+    features_FA,
+    beats_s,
+    num_valid,
   )
 
 

@@ -10,6 +10,8 @@ _MIN_BAND_HZ = 60.0
 _FLUX_GAIN = 300.0
 _FLUX_FLOOR = 0.05  # quieter clips than this are not blown up to 1
 _LEVEL_RANGE_DB = 60.0
+# Longer than a beat, so that strokes do not count but the phrase does.
+_LOUDNESS_SPAN_S = 1.5
 
 
 def _pulse(
@@ -96,9 +98,30 @@ def onset_scale(flux_F: np.ndarray) -> float:
   return max(float(np.quantile(flux_F, 0.99)), _FLUX_FLOOR)
 
 
+def _power(audio_T: np.ndarray, hop: int) -> np.ndarray:
+  frames_FT = audio_T[: len(audio_T) // hop * hop].reshape(-1, hop)
+  return np.mean(np.square(frames_FT), axis=1)
+
+
+def _as_level(power_F: np.ndarray) -> np.ndarray:
+  level_db = 10.0 * np.log10(np.maximum(power_F, 1e-12))
+  return np.clip(level_db / _LEVEL_RANGE_DB + 1, 0, 1).astype(np.float32)
+
+
 def level(audio_T: np.ndarray, hop: int) -> np.ndarray:
   """Return (F,) the loudness of each frame: -60 dB is 0, 0 dB is 1."""
-  frames_FT = audio_T[: len(audio_T) // hop * hop].reshape(-1, hop)
-  rms_F = np.sqrt(np.mean(np.square(frames_FT), axis=1))
-  level_db = 20.0 * np.log10(np.maximum(rms_F, 1e-6))
-  return np.clip(level_db / _LEVEL_RANGE_DB + 1, 0, 1).astype(np.float32)
+  return _as_level(_power(audio_T, hop))
+
+
+def loudness(audio_T: np.ndarray, hop: int, pose_rate_hz: float) -> np.ndarray:
+  """Return (F,) the level of the 1.5 s around each frame, on the same scale.
+
+  Near the ends of a clip it is that of what there is of them.
+  """
+  power_F = _power(audio_T, hop)
+  half = round(0.5 * _LOUDNESS_SPAN_S * pose_rate_hz)
+  total_F = np.cumsum(np.pad(power_F.astype(np.float64), (1, 0)))
+  index_F = np.arange(len(power_F))
+  low_F = np.maximum(index_F - half, 0)
+  high_F = np.minimum(index_F + half + 1, len(power_F))
+  return _as_level((total_F[high_F] - total_F[low_F]) / (high_F - low_F))

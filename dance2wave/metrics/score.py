@@ -83,6 +83,7 @@ _HELD_OUT_ROWS = (
   ('beat', 'beat, nats above the best'),
   ('onset', 'onset, nats above the best'),
   ('level', 'level, nats above the best'),
+  ('loudness', 'loudness, nats above the best'),
   ('phase_cosine', 'beat phase, mean cosine'),
   ('style_accuracy', 'style accuracy'),
   ('audio_features', 'audio features, error'),

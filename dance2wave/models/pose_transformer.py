@@ -7,8 +7,17 @@ from flax import nnx
 from dance2wave.models.layers import Dense, GatedConv, LocalAttention, RMSNorm
 
 # Channels of the heads, in order.
-HEADS = ('beat', 'half_beat', 'onset', 'level', 'phase_cos', 'phase_sin')
+HEADS = (
+  'beat',
+  'half_beat',
+  'onset',
+  'level',
+  'loudness',
+  'phase_cos',
+  'phase_sin',
+)
 NUM_HEADS = len(HEADS)
+LOUDNESS, PHASE = HEADS.index('loudness'), HEADS.index('phase_cos')
 
 
 def share_look_ahead(total, wishes):
@@ -147,11 +156,11 @@ class PoseTransformer(nnx.Module):
 def activate_heads(logits):
   """Map head logits (..., NUM_HEADS) to activations of the same shape.
 
-  Beat, half-beat, onset and level become probabilities; the phase stays a
+  Beat, half-beat, onset, level and loudness become shares; the phase stays a
   vector (cos, sin) shortened to length one at most, so that its length says
   how sure the transformer is.
   """
-  bounded = jax.nn.sigmoid(logits[..., :4])
-  phase = logits[..., 4:]
+  bounded = jax.nn.sigmoid(logits[..., :PHASE])
+  phase = logits[..., PHASE:]
   length = jnp.sqrt(jnp.sum(phase * phase, axis=-1, keepdims=True) + 1e-6)
   return jnp.concatenate([bounded, phase * jnp.tanh(length) / length], axis=-1)

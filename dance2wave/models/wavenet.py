@@ -9,6 +9,11 @@ from dance2wave.models.quantise import mixture_bias
 
 _INIT = nnx.initializers.variance_scaling(1.0, 'fan_in', 'normal')
 
+# A label moves the gates of all layers so many times as far as its table says:
+# it is seldom in a batch and says little of a sample, so that it would be
+# learned last.
+_LABEL_SCALE = 30.0
+
 
 def _stacked(rngs, layers, fan_in, fan_out, scale=1.0):
   """Draw one (fan_in, fan_out) kernel for each of `layers` layers."""
@@ -83,7 +88,8 @@ class WaveNet(nnx.Module):
     frames = self.context(context_BFC)
     silent_B1 = 1.0 - jnp.max(label_BS, axis=1, keepdims=True)
     label = jnp.concatenate([silent_B1, label_BS], axis=1).astype(frames.dtype)
-    frames = frames + (label @ self.style[...].astype(frames.dtype))[:, None]
+    table = _LABEL_SCALE * self.style[...].astype(frames.dtype)
+    frames = frames + (label @ table)[:, None]
     return frames.reshape(*frames.shape[:2], len(self.dilations), 2 * self.gate)
 
   def __call__(self, past_BT, condition_BFLG):

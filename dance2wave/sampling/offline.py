@@ -11,6 +11,8 @@ import numpy as np
 from flax import nnx
 
 from dance2wave.errors import InputError
+from dance2wave.models.loudness import gain_of_samples
+from dance2wave.models.pose_transformer import LOUDNESS, activate_heads
 from dance2wave.options import Options
 from dance2wave.sampling.engines import make_engine
 from dance2wave.sampling.xla import Draw
@@ -106,7 +108,7 @@ class Generator:
     pieces = max(1, -(-longest // _PIECE_FRAMES))
     motion, valid = _collate(dances, pieces * _PIECE_FRAMES + 1)
     context, heads = self._listen(self._params, motion, valid)
-    return _hold_last_frame(context, valid), heads
+    return _hold_last_frame(context, valid), _hold_last_frame(heads, valid)
 
   def generate(self, dances, *, seed=0, progress=None):
     """Return one float32 waveform of `num_samples` for every dance.
@@ -117,7 +119,7 @@ class Generator:
         place in the list, not on the other clips.
       progress: called with the share that is done after every piece.
     """
-    context, _ = self.listen(dances)
+    context, heads = self.listen(dances)
     style = jnp.array([dance.style for dance in dances], jnp.int32)
     root, rows = jax.random.key(seed), jnp.arange(len(dances))
     keys = jax.vmap(lambda row: jax.random.fold_in(root, row))(rows)
@@ -129,7 +131,15 @@ class Generator:
 
     with futures.ThreadPoolExecutor(len(groups)) as threads:
       audio_BT = np.concatenate(list(threads.map(one_group, groups)))
+    if self._options.wave.is_levelled:
+      audio_BT = self._played(audio_BT, heads)
     return [audio_BT[i, : d.num_samples] for i, d in enumerate(dances)]
+
+  def _played(self, levelled_BT, heads):
+    """Give levelled sound the loudness that the dance asks for."""
+    loudness_BF = activate_heads(heads)[..., LOUDNESS]
+    gain_BT = gain_of_samples(loudness_BF, self._options.samples_per_frame)
+    return np.clip(levelled_BT * np.asarray(gain_BT), -1.0, 1.0)
 
   def _draw_group(self, context, style, keys, shares):
     """Draw a group of clips piece by piece: (B, T)."""

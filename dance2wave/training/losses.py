@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from dance2wave.models.pose_transformer import activate_heads
+from dance2wave.models.pose_transformer import LOUDNESS, PHASE, activate_heads
 from dance2wave.models.quantise import bend, mixture_log_prob, mu_law_encode
 
 # Weights of what the heads are asked for; style and audio features only where
@@ -13,6 +13,7 @@ HEAD_WEIGHTS = {
   'half_beat': 0.5,
   'onset': 0.5,
   'level': 0.5,
+  'loudness': 1.0,
   'phase': 2.0,
   'style': 0.1,
   'audio_features': 0.5,
@@ -38,9 +39,9 @@ def binary_cross_entropy(logits, target):
 def head_losses(heads_BFH, batch):
   """Return a dict of scalar losses of the rhythm heads.
 
-  Beats, half-beats and phase count where the clip's beats are known, onset
-  and level where it has sound. The phase is asked for as a vector, whose
-  length shrinks where the dance does not tell.
+  Beats, half-beats and phase count where the clip's beats are known, onset,
+  level and loudness where it has sound. The phase is asked for as a vector,
+  whose length shrinks where the dance does not tell.
   """
   heads = heads_BFH.astype(jnp.float32)
   valid = batch['valid_BF']
@@ -51,12 +52,18 @@ def head_losses(heads_BFH, batch):
     'half_beat': binary_cross_entropy(heads[..., 1], batch['half_beat_BF']),
     'onset': binary_cross_entropy(heads[..., 2], batch['onset_BF']),
     'level': binary_cross_entropy(heads[..., 3], batch['level_BF']),
+    'loudness': binary_cross_entropy(
+      heads[..., LOUDNESS], batch['loudness_BF']
+    ),
   }
-  masks = {'beat': known, 'half_beat': known, 'onset': heard, 'level': heard}
-  losses = {k: masked_mean(v, masks[k]) for k, v in losses.items()}
+  of_beats = ('beat', 'half_beat')
+  losses = {
+    k: masked_mean(v, known if k in of_beats else heard)
+    for k, v in losses.items()
+  }
   angle = 2 * jnp.pi * batch['beat_phase_BF']
   wanted = jnp.stack([jnp.cos(angle), jnp.sin(angle)], axis=-1)
-  error = jnp.sum((activate_heads(heads)[..., 4:] - wanted) ** 2, axis=-1)
+  error = jnp.sum((activate_heads(heads)[..., PHASE:] - wanted) ** 2, axis=-1)
   losses['phase'] = masked_mean(error, known)
   return losses
 

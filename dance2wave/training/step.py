@@ -10,7 +10,7 @@ from flax import nnx
 from dance2wave.datasets.audio_features import NUM_AUDIO_FEATURES
 from dance2wave.errors import InputError
 from dance2wave.models.dance2wave import Dance2Wave
-from dance2wave.models.pose_transformer import NUM_HEADS
+from dance2wave.models.pose_transformer import NUM_HEADS, PHASE
 from dance2wave.options import Options
 from dance2wave.pose.clean import CLEAN_DELAY_S
 from dance2wave.pose.features import FEATURE_LOOK_AHEAD_FRAMES
@@ -194,7 +194,7 @@ def make_train_step(options: Options, graphdef, optimizer, *, is_joint: bool):
 def _phase_cosine(heads_BFH, batch):
   """Return the mean cosine between the phase head and the true phase."""
   angle = 2 * jnp.pi * batch['beat_phase_BF']
-  phase = heads_BFH[..., 4:].astype(jnp.float32)
+  phase = heads_BFH[..., PHASE:].astype(jnp.float32)
   turned = phase[..., 0] * jnp.cos(angle) + phase[..., 1] * jnp.sin(angle)
   length = jnp.sqrt(jnp.sum(phase**2, -1) + 1e-6)
   known = batch['valid_BF'] & (batch['beat_phase_BF'] >= 0)

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 
+from dance2wave.models.loudness import gain_of_samples
 from dance2wave.models.quantise import bend
 from dance2wave.options import Options
 from dance2wave.training.losses import wave_nll
@@ -21,7 +22,7 @@ def cut_window(options: Options, context_BFC, batch, start_B):
   """
   hop, lead = options.samples_per_frame, options.receptive_frames
   frames = options.window_frames
-  audio_BT = batch['audio_BT']
+  audio_BT = _to_be_drawn(options, batch)
   delayed = jnp.pad(audio_BT, ((0, 0), (1, 0)))[:, :-1]
 
   def cut(x, start, length):
@@ -37,6 +38,16 @@ def cut_window(options: Options, context_BFC, batch, start_B):
     'past': cut_all(delayed, start_B * hop, frames * hop),
     'mask': jnp.repeat(mask, hop, axis=1),
   }
+
+
+def _to_be_drawn(options, batch):
+  """Return the sound that the WaveNet is to draw, levelled or as it is."""
+  audio_BT = batch['audio_BT']
+  if not options.wave.is_levelled:
+    return audio_BT
+  closed = jnp.pad(batch['loudness_BF'], ((0, 0), (0, 1)), mode='edge')
+  gain_BT = gain_of_samples(closed, options.samples_per_frame)
+  return jnp.clip(audio_BT / gain_BT, -1.0, 1.0)
 
 
 def last_start(options, batch):

@@ -1,0 +1,29 @@
+"""What the WaveNet does not draw: how loud a passage is.
+
+    sound = gain of the loudness x levelled sound
+
+The WaveNet learns and draws levelled sound; the pose transformer says how loud
+it is to be played. A WaveNet of its own accord copies the loudness of its
+past, and follows the movement little.
+"""
+
+import jax.numpy as jnp
+
+_RANGE_DB = 60.0  # from loudness 0 to 1
+# Levelled sound has -20 dB, so that strokes have room; what is softer than
+# -40 dB is not raised to it.
+_REFERENCE, _SOFTEST = 2 / 3, 1 / 3
+
+
+def gain(loudness):
+  """Return the gain of levelled sound that is to have a loudness of 0 to 1."""
+  above_db = _RANGE_DB * (jnp.maximum(loudness, _SOFTEST) - _REFERENCE)
+  return 10.0 ** (above_db / 20.0)
+
+
+def gain_of_samples(loudness_BF, samples_per_frame):
+  """Interpolate the gain linearly: (B, F + 1) to (B, F x samples_per_frame)."""
+  frames = gain(loudness_BF)
+  weight = jnp.arange(samples_per_frame) / samples_per_frame
+  now, then = frames[:, :-1, None], frames[:, 1:, None]
+  return (now + (then - now) * weight[None, None]).reshape(len(frames), -1)
