@@ -6,7 +6,6 @@ joint lists its channels.
 """
 
 import dataclasses
-import itertools
 import os
 import pathlib
 import re
@@ -16,10 +15,9 @@ import numpy as np
 from dance2wave.errors import InputError
 from dance2wave.pose.skeleton import SKELETONS
 from dance2wave.pose.track import PoseTrack
+from dance2wave.pose.virtual_camera import film
 
 _AXES = {'x': 0, 'y': 1, 'z': 2}
-_BODY_HEIGHT = 0.65  # Of the frame.
-_CENTRE_X, _GROUND_Y = 8 / 9, 0.85  # Frame heights, in a 16:9 picture.
 _MAX_FRAMES = 10_000_000
 
 # Names of each part without its side; earlier ones win (in many rigs the
@@ -259,41 +257,6 @@ def _core14_indices(joints: list[_Joint], path) -> dict[str, list[int]]:
   return indices
 
 
-def _unit(vector: np.ndarray) -> np.ndarray:
-  length = np.linalg.norm(vector, axis=-1, keepdims=True)
-  return vector / np.where(length > 0, length, 1.0)
-
-
-def _camera_axes(core_FJ3: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-  """Right and down of a camera that the dancer faces, mostly.
-
-  Up is the coordinate axis along which the head is above the hips; the
-  camera's right is the mean direction from the right to the left hip. A
-  dancer who spins faces the camera in the first frame.
-  """
-  at = {name: core_FJ3[:, j] for j, name in enumerate(SKELETONS['core14'])}
-  upright = np.median(
-    at['nose'] - (at['right_hip'] + at['left_hip']) / 2, axis=0
-  )
-  axis = int(np.abs(upright).argmax())
-  up = np.eye(3)[axis] * (1 if upright[axis] >= 0 else -1)
-  across = at['left_hip'] - at['right_hip']
-  across = _unit(across - (across @ up)[:, None] * up)
-  mean = across.mean(axis=0)
-  right = mean if np.linalg.norm(mean) > 0.3 else across[0]
-  if not np.linalg.norm(right) > 1e-6:
-    right = np.roll(up, 1)
-  return _unit(right), -up
-
-
-def _body_height(core_FJ3: np.ndarray) -> float:
-  """Length of the dancer standing straight, whatever the pose."""
-  chain = ('nose', 'neck', 'right_hip', 'right_knee', 'right_ankle')
-  place = [core_FJ3[:, SKELETONS['core14'].index(name)] for name in chain]
-  bones = [np.linalg.norm(b - a, axis=-1) for a, b in itertools.pairwise(place)]
-  return float(np.median(np.sum(bones, axis=0)))
-
-
 def read_bvh(path: str | os.PathLike) -> PoseTrack:
   """Read a BVH file as a 'core14' track of confidence 1.
 
@@ -315,25 +278,5 @@ def read_bvh(path: str | os.PathLike) -> PoseTrack:
     [place[:, indices[name]].mean(axis=1) for name in SKELETONS['core14']],
     axis=1,
   )
-  height = _body_height(core_FJ3)
-  if not height > 0:
-    raise InputError(
-      f'BVH file {path}: the body has no height; expected offsets that differ '
-      'from zero; export the motion again'
-    )
-  pose_FJD = np.ones((*core_FJ3.shape[:2], 3))
-  pose_FJD[..., :2] = _pictured(core_FJ3, _BODY_HEIGHT / height)
-  num_frames = len(pose_FJD)
-  time_F = np.arange(num_frames) * frame_s
-  return PoseTrack(pose_FJD, time_F, 'core14', num_frames * frame_s)
-
-
-def _pictured(core_FJ3: np.ndarray, scale: float) -> np.ndarray:
-  """Project onto the picture: hips in its middle, feet on its ground."""
-  right, down = _camera_axes(core_FJ3)
-  xy = np.stack([core_FJ3 @ right, core_FJ3 @ down], axis=-1) * scale
-  names = SKELETONS['core14']
-  hips = xy[:, [names.index('right_hip'), names.index('left_hip')]]
-  ankles = xy[:, [names.index('right_ankle'), names.index('left_ankle')]]
-  origin = np.median(hips[..., 0]), np.quantile(ankles[..., 1], 0.95)
-  return xy - origin + (_CENTRE_X, _GROUND_Y)
+  time_F = np.arange(len(core_FJ3)) * frame_s
+  return film(core_FJ3, time_F, len(core_FJ3) * frame_s, f'BVH file {path}')
