@@ -6,10 +6,11 @@ from collections.abc import Callable
 
 from dance2wave.pose.bvh import read_bvh
 from dance2wave.pose.deepmimic import is_motion_file, read_deepmimic
+from dance2wave.pose.joints3d import read_pose_npz
 from dance2wave.pose.landmarker import extract_poses
-from dance2wave.pose.track import PoseTrack, read_pose_file
+from dance2wave.pose.track import PoseTrack
 
-_READERS = {'.npz': read_pose_file, '.bvh': read_bvh, '.txt': read_deepmimic}
+_READERS = {'.npz': read_pose_npz, '.bvh': read_bvh, '.txt': read_deepmimic}
 POSE_SUFFIXES = tuple(_READERS)
 
 

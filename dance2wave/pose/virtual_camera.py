@@ -80,6 +80,7 @@ def film(
     InputError: no frame is complete, the body has no height, or the times are
       not those of a track.
   """
+  core_FJ3 = np.asarray(core_FJ3, np.float64)
   known_FJ = np.isfinite(core_FJ3).all(axis=-1)
   known_F = known_FJ.all(axis=1)
   if not known_F.any():
