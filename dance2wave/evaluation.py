@@ -33,7 +33,7 @@ from dance2wave.metrics.style_classifier import (
 from dance2wave.pipeline import EvalClip, eval_clips
 from dance2wave.pose.clean import clean_pose
 from dance2wave.pose.features import motion_size
-from dance2wave.pose.source import POSE_SUFFIXES, read_pose
+from dance2wave.pose.source import POSE_SUFFIXES, holds_poses, read_pose
 from dance2wave.training.workdir import write_json
 
 SAMPLE_RATE_HZ, POSE_RATE_HZ = 16_000, 50
@@ -119,7 +119,7 @@ def clips_of_folder(
 def _dance_of(path: pathlib.Path, dances: pathlib.Path) -> pathlib.Path:
   for suffix in (*POSE_SUFFIXES, *_VIDEO_SUFFIXES):
     dance = dances / f'{path.stem}{suffix}'
-    if dance.exists():
+    if dance.exists() and (suffix in _VIDEO_SUFFIXES or holds_poses(dance)):
       return dance
   raise InputError(
     f'{path} has no dance in {dances}; expected {path.stem} as a pose file or '

@@ -3,9 +3,9 @@ r"""Give a dance its sound.
     python -m dance2wave.sample --workdir=runs/wavenet --input=dance.mp4 \
         --output=out.mp4
 
-Inputs: videos, pose files (.npz), motion captures (.bvh), or a folder of
-them; give --input several times for several. Outputs: a video with the
-generated sound (the picture is copied as it is), or .wav.
+Inputs: videos, pose files (.npz), motion captures (.bvh, DeepMimic's .txt), or
+a folder of them; give --input several times for several. Outputs: a video with
+the generated sound (the picture is copied as it is), or .wav.
 """
 
 import os

@@ -1,4 +1,5 @@
 import itertools
+import time
 
 import numpy as np
 import pytest
@@ -30,41 +31,79 @@ BODY = (
     )
   ),
 )
-RENAMED = {
-  'mixamo': lambda name: f'mixamorig:{name}',
-  'cmu': lambda name: {
-    'LeftArm': 'lShldr',
-    'RightArm': 'rShldr',
-    'LeftForeArm': 'lForeArm',
-    'RightForeArm': 'rForeArm',
-    'LeftHand': 'lHand',
-    'RightHand': 'rHand',
-    'LeftUpLeg': 'lThigh',
-    'RightUpLeg': 'rThigh',
-    'LeftLeg': 'lShin',
-    'RightLeg': 'rShin',
-    'LeftFoot': 'lFoot',
-    'RightFoot': 'rFoot',
-  }.get(name, name),
-  'blender': lambda name: {
-    'LeftArm': 'upper_arm.L',
-    'RightArm': 'upper_arm.R',
-    'LeftForeArm': 'forearm.L',
-    'RightForeArm': 'forearm.R',
-    'LeftHand': 'hand.L',
-    'RightHand': 'hand.R',
-    'LeftUpLeg': 'thigh.L',
-    'RightUpLeg': 'thigh.R',
-    'LeftLeg': 'shin.L',
-    'RightLeg': 'shin.R',
-    'LeftFoot': 'foot.L',
-    'RightFoot': 'foot.R',
-  }.get(name, name),
+# Names of arm, forearm, hand, thigh, shin and foot, and of head and root.
+RIGS = {
+  'mixamo': (
+    'mixamorig:{Left}',
+    'Arm ForeArm Hand UpLeg Leg Foot',
+    'mixamorig:Head',
+  ),
+  'mixamo_fbx': ('mixamorig1_{Left}', 'Arm ForeArm Hand UpLeg Leg Foot', None),
+  'poser': ('{l}', 'Shldr ForeArm Hand Thigh Shin Foot', 'head'),
+  'blender': ('', 'upper_arm forearm hand thigh shin foot', 'head'),
+  'cmu_asf': ('{l}', 'humerus radius wrist femur tibia foot', 'head'),
+  'motive': ('Take1:{L}', 'UArm FArm Hand Thigh Shin Foot', 'Take1:Head'),
+  'motion_builder': (
+    'Character1_{Left}',
+    'Arm ForeArm Hand UpLeg Leg Foot',
+    None,
+  ),
+  'perception_neuron': (
+    'Robot_{Left}',
+    'Arm ForeArm Hand UpLeg Leg Foot',
+    None,
+  ),
+  'rokoko': ('{Left}', 'Arm ForeArm Hand Thigh Shin Foot', 'Head'),
+  'xsens': ('{Left}', 'Shoulder Elbow Wrist Hip Knee Ankle', 'Head'),
+  'smpl': ('{L}_', 'Shoulder Elbow Wrist Hip Knee Ankle', 'Head'),
+  'smplx': ('{left}_', 'shoulder elbow wrist hip knee ankle', 'head'),
+  'smpl_maya': ('m_avg_{L}_', 'Shoulder Elbow Wrist Hip Knee Ankle', None),
+  'biped': (
+    'Bip01 {L} ',
+    'UpperArm Forearm Hand Thigh Calf Foot',
+    'Bip01 Head',
+  ),
+  'vrm': (
+    'J_Bip_{L}_',
+    'UpperArm LowerArm Hand UpperLeg LowerLeg Foot',
+    'J_Bip_C_Head',
+  ),
+  'no_head': ('{Left}', 'Shoulder Elbow Wrist Hip Knee Ankle', 'Neck'),
 }
+PARTS = ('Arm', 'ForeArm', 'Hand', 'UpLeg', 'Leg', 'Foot')
 
 
-def _bvh(order='ZXY', angles=None, num_frames=3, rename=lambda name: name):
-  """Text of a file; `angles` maps a joint to its (F, 3) channel values."""
+def _renamer(rig):
+  """Return a function from the names of BODY to those of a rig."""
+  form, parts, head = RIGS[rig]
+  names = dict(zip(PARTS, parts.split()))
+  front = form.partition('{')[0]
+
+  def rename(name):
+    for side in ('Left', 'Right'):
+      if name.startswith(side):
+        part = names[name.removeprefix(side)]
+        sides = {'Left': side, 'left': side.lower()}
+        sides |= {'L': side[0], 'l': side[0].lower()}
+        return form.format(**sides) + part if form else f'{part}.{side[0]}'
+    return head if name == 'Head' and head else front + name
+
+  return rename
+
+
+def _bvh(
+  order='ZXY',
+  angles=None,
+  num_frames=3,
+  rename=lambda name: name,
+  place=lambda xyz: xyz,
+  has_places=False,
+):
+  """Text of a file; `angles` maps a joint to its (F, 3) channel values.
+
+  `place` turns and scales all offsets; `has_places` gives every joint position
+  channels, all zero.
+  """
   children = {name: [] for name, *_ in BODY}
   for name, parent, _ in BODY:
     if parent:
@@ -76,20 +115,23 @@ def _bvh(order='ZXY', angles=None, num_frames=3, rename=lambda name: name):
   def write(name, keyword):
     written.append(name)
     lines.extend([f'{keyword} {rename(name)}', '{'])
-    lines.append('OFFSET ' + ' '.join(map(str, offsets[name])))
-    places = 'Xposition Yposition Zposition ' if keyword == 'ROOT' else ''
+    lines.append('OFFSET ' + ' '.join(map(str, place(offsets[name]))))
+    is_placed = keyword == 'ROOT' or has_places
+    places = 'Xposition Yposition Zposition ' if is_placed else ''
     lines.append(f'CHANNELS {6 if places else 3} {places}{turns}')
     for child in children[name]:
       write(child, 'JOINT')
     if not children[name]:
-      lines.extend(['End Site', '{', 'OFFSET 0 4 0', '}'])
+      end = ' '.join(map(str, place((0, 4, 0))))
+      lines.extend(['End Site', '{', f'OFFSET {end}', '}'])
     lines.append('}')
 
   write('Hips', 'ROOT')
   lines += ['MOTION', f'Frames: {num_frames}', 'Frame Time: 0.04']
   for f in range(num_frames):
-    row = [0, 90 + 0.1 * f, 0]
+    row = list(place((0, 90 + 0.1 * f, 0)))
     for name in written:
+      row += [0, 0, 0] * (has_places and name != 'Hips')
       values = (angles or {}).get(name)
       row += [0, 0, 0] if values is None else list(values[f])
     lines.append(' '.join(map(str, row)))
@@ -121,11 +163,63 @@ def test_every_rotation_order_matches_an_independent_one(tmp_path, order):
     np.testing.assert_allclose(seen, place[:, :2] * (1, -1), atol=1e-3)
 
 
-@pytest.mark.parametrize('rig', RENAMED)
+@pytest.mark.parametrize('rig', RIGS)
 def test_common_rigs_are_the_same_dancer(tmp_path, rig):
   want = read_bvh(_write(tmp_path, _bvh())).pose_FJD
-  text = _bvh(rename=RENAMED[rig])
+  text = _bvh(rename=_renamer(rig))
   np.testing.assert_array_equal(read_bvh(_write(tmp_path, text)).pose_FJD, want)
+
+
+def test_wrists_and_ankles_win_over_knuckles_and_balls(tmp_path):
+  rename = _renamer('smpl')
+  text = _bvh(rename=rename)
+  want = read_bvh(_write(tmp_path, text)).pose_FJD
+  for part, end in (('Wrist', 'Hand'), ('Ankle', 'Foot')):
+    for side in 'LR':
+      lines = text.splitlines()
+      row = lines.index(f'JOINT {side}_{part}') + 4
+      assert lines[row] == 'End Site'
+      more = [f'JOINT {side}_{end}', '{', 'OFFSET 9 9 9', 'CHANNELS 0', '}']
+      text = '\n'.join([*lines[:row], *more, *lines[row + 4 :]]) + '\n'
+  assert text.count('_Foot') == 2
+  np.testing.assert_array_equal(read_bvh(_write(tmp_path, text)).pose_FJD, want)
+
+
+@pytest.mark.parametrize(
+  'place',
+  [
+    lambda p: (p[0], -p[2], p[1]),  # z up
+    lambda p: (p[1], p[2], p[0]),  # x up
+    lambda p: (-p[0], -p[1], p[2]),  # y down
+    lambda p: tuple(v / 100 for v in p),  # metres
+    lambda p: tuple(v / 2.54 for v in p),  # inches
+  ],
+)
+def test_units_and_the_axis_that_is_up_do_not_matter(tmp_path, place):
+  want = read_bvh(_write(tmp_path, _bvh())).pose_FJD
+  got = read_bvh(_write(tmp_path, _bvh(place=place))).pose_FJD
+  np.testing.assert_allclose(got, want, atol=1e-6)
+
+
+def test_unused_position_channels_keep_the_offsets(tmp_path):
+  want = read_bvh(_write(tmp_path, _bvh())).pose_FJD
+  text = _bvh(has_places=True)
+  np.testing.assert_array_equal(read_bvh(_write(tmp_path, text)).pose_FJD, want)
+  used = text.replace('0 90.1 0 0 0 0 0 0 0', '0 90.1 0 0 0 0 0 30 0', 1)
+  assert used != text
+  other = read_bvh(_write(tmp_path, used)).pose_FJD
+  assert np.abs(other - want).max() > 0.01
+
+
+def test_two_minutes_at_120_hz_are_read_in_seconds(tmp_path):
+  head, motion = _bvh(num_frames=4).split('Frames: 4')
+  frame_time, *rows = motion.strip().splitlines()
+  many = '\n'.join([f'Frames: {4 * 3600}', frame_time, *rows * 3600])
+  path = _write(tmp_path, head + many + '\n')
+  start_s = time.process_time()
+  track = read_bvh(path)
+  assert time.process_time() - start_s < 3.0
+  assert len(track.pose_FJD) == 14400
 
 
 @pytest.mark.parametrize('turn', [0, 90, 200])

@@ -7,7 +7,7 @@ import pytest
 from command_line import assert_one_line, run
 
 from dance2wave.media import audio, clip, mux, video
-from dance2wave.pose.bvh import read_bvh
+from dance2wave.pose.source import POSE_SUFFIXES, read_pose
 
 pytestmark = pytest.mark.slow
 
@@ -15,6 +15,7 @@ DANCES = (
   'tfjs-pose/pose_1.mp4',
   'sam2/05_default_juggle.mp4',
   'animateddrawings/jesse_dance.bvh',
+  'deepmimic/humanoid3d_dance_a.txt',
 )
 
 
@@ -36,8 +37,8 @@ def test_real_dance_gets_sound_of_exactly_its_duration(
   )
   assert result.returncode == 0, result.stderr
   made = video.probe(output)
-  if source.suffix == '.bvh':
-    assert abs(made.duration_s - read_bvh(source).duration_s) < 1e-3
+  if source.suffix in POSE_SUFFIXES:
+    assert abs(made.duration_s - read_pose(source).duration_s) < 1e-3
   else:
     wanted = video.probe(source)
     assert abs(made.duration_s - wanted.duration_s) < 1e-3

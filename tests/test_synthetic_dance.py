@@ -79,6 +79,7 @@ def test_seed_and_kind_change_the_clips():
   for task in (
     generate.Task(0, 'train', seed=1),
     generate.Task(0, 'train', is_ambiguous=True),
+    generate.Task(0, 'train', is_natural=True),
     generate.Task(0, 'test'),
   ):
     other = generate.make_clip(task)
@@ -93,9 +94,11 @@ def test_a_config_without_clips_is_refused():
 
 def test_named_configs_exist():
   configs = tfds.builder_cls('synthetic_dance').builder_configs
-  assert set(configs) == {'default', 'ambiguous', 'with_3d', 'debug'}
+  names = {'default', 'natural', 'ambiguous', 'with_3d', 'debug'}
+  assert set(configs) == names
   assert configs['default'].num_train == 3000
   assert configs['ambiguous'].is_ambiguous
+  assert configs['natural'].is_natural
 
 
 def command(*args):

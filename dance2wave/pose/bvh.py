@@ -6,33 +6,19 @@ joint lists its channels.
 """
 
 import dataclasses
-import itertools
 import os
 import pathlib
-import re
 
 import numpy as np
 
 from dance2wave.errors import InputError
+from dance2wave.pose.rig import core14_indices
 from dance2wave.pose.skeleton import SKELETONS
 from dance2wave.pose.track import PoseTrack
+from dance2wave.pose.virtual_camera import film
 
 _AXES = {'x': 0, 'y': 1, 'z': 2}
-_BODY_HEIGHT = 0.65  # Of the frame.
-_CENTRE_X, _GROUND_Y = 8 / 9, 0.85  # Frame heights, in a 16:9 picture.
 _MAX_FRAMES = 10_000_000
-
-# Names of each part without its side; earlier ones win (in many rigs the
-# 'shoulder' is the collar bone and the 'arm' turns in the shoulder).
-_PARTS = {
-  'shoulder': ('arm', 'uparm', 'upperarm', 'shldr', 'shoulder'),
-  'elbow': ('forearm', 'lowarm', 'lowerarm', 'elbow'),
-  'wrist': ('hand', 'wrist'),
-  'hip': ('upleg', 'upperleg', 'thigh', 'hip'),
-  'knee': ('leg', 'lowleg', 'lowerleg', 'shin', 'calf', 'knee'),
-  'ankle': ('foot', 'ankle'),
-}
-_SIDES = {'right': ('right', 'r'), 'left': ('left', 'l')}
 
 
 @dataclasses.dataclass
@@ -189,26 +175,35 @@ def _rotation(axis: int, angle_F: np.ndarray) -> np.ndarray:
   return matrix
 
 
+def _moves(joint: _Joint, own_FC: np.ndarray) -> bool:
+  """Return whether any position channel of a joint is ever used."""
+  is_position = [kind == 'position' for kind, _ in joint.channels]
+  return bool(own_FC[:, is_position].any())
+
+
 def _forward_kinematics(
   joints: list[_Joint], motion_FC: np.ndarray
 ) -> np.ndarray:
   """Return (F, joints, 3) world positions.
 
-  A position channel replaces that coordinate of the joint's offset.
+  A position channel replaces that coordinate of the joint's offset, but where
+  an exporter left all of a joint's at zero, the offset holds.
   """
   num_frames, column = len(motion_FC), 0
   place = np.zeros((num_frames, len(joints), 3))
   turns: list[np.ndarray] = []
   for n, joint in enumerate(joints):
     local_F3 = np.repeat(joint.offset[None], num_frames, axis=0)
+    own_FC = motion_FC[:, column : column + len(joint.channels)]
+    is_fixed = joint.parent >= 0 and not _moves(joint, own_FC)
     turn = np.broadcast_to(np.eye(3), (num_frames, 3, 3))
     for kind, axis in joint.channels:
       value_F = motion_FC[:, column]
       column += 1
-      if kind == 'position':
-        local_F3[:, axis] = value_F
-      else:
+      if kind == 'rotation':
         turn = turn @ _rotation(axis, np.deg2rad(value_F))
+      elif not is_fixed:
+        local_F3[:, axis] = value_F
     if joint.parent >= 0:
       parent = turns[joint.parent]
       local_F3 = (parent @ local_F3[..., None])[..., 0]
@@ -219,86 +214,12 @@ def _forward_kinematics(
   return place
 
 
-def _plain(name: str) -> str:
-  """Drop a rig's prefix and punctuation: 'mixamorig:Left_Arm' -> 'leftarm'."""
-  return re.sub(r'[^a-z0-9]', '', name.rsplit(':', 1)[-1].lower())
-
-
-def _find(names: dict[str, int], side: str, part: str) -> int | None:
-  for synonym in _PARTS[part]:
-    for word in _SIDES[side]:
-      for name in (word + synonym, synonym + word):
-        if name in names:
-          return names[name]
-  return None
-
-
-def _core14_indices(joints: list[_Joint], path) -> dict[str, list[int]]:
-  """Map core14 joints to the joints whose middle they are."""
-  names: dict[str, int] = {}
-  for n, joint in enumerate(joints):
-    names.setdefault(_plain(joint.name), n)
-  found = {
-    f'{side}_{part}': _find(names, side, part)
-    for side in _SIDES
-    for part in _PARTS
-  }
-  found['nose'] = names.get('head', names.get('skull'))
-  missing = sorted(name for name, index in found.items() if index is None)
-  if missing:
-    raise InputError(
-      f'BVH file {path}: no joint found for {", ".join(missing)} among '
-      f'{", ".join(joint.name for joint in joints)}; expected names such as '
-      'Head, LeftArm, LeftForeArm, LeftHand, LeftUpLeg, LeftLeg, LeftFoot; '
-      'rename the joints'
-    )
-  indices = {name: [index] for name, index in found.items()}
-  top = [n for n, joint in enumerate(joints) if joint.parent == found['nose']]
-  indices['nose'] += top[:1]  # The face is half way up the head.
-  indices['neck'] = [found['right_shoulder'], found['left_shoulder']]
-  return indices
-
-
-def _unit(vector: np.ndarray) -> np.ndarray:
-  length = np.linalg.norm(vector, axis=-1, keepdims=True)
-  return vector / np.where(length > 0, length, 1.0)
-
-
-def _camera_axes(core_FJ3: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-  """Right and down of a camera that the dancer faces, mostly.
-
-  Up is the coordinate axis along which the head is above the hips; the
-  camera's right is the mean direction from the right to the left hip. A
-  dancer who spins faces the camera in the first frame.
-  """
-  at = {name: core_FJ3[:, j] for j, name in enumerate(SKELETONS['core14'])}
-  upright = np.median(
-    at['nose'] - (at['right_hip'] + at['left_hip']) / 2, axis=0
-  )
-  axis = int(np.abs(upright).argmax())
-  up = np.eye(3)[axis] * (1 if upright[axis] >= 0 else -1)
-  across = at['left_hip'] - at['right_hip']
-  across = _unit(across - (across @ up)[:, None] * up)
-  mean = across.mean(axis=0)
-  right = mean if np.linalg.norm(mean) > 0.3 else across[0]
-  if not np.linalg.norm(right) > 1e-6:
-    right = np.roll(up, 1)
-  return _unit(right), -up
-
-
-def _body_height(core_FJ3: np.ndarray) -> float:
-  """Length of the dancer standing straight, whatever the pose."""
-  chain = ('nose', 'neck', 'right_hip', 'right_knee', 'right_ankle')
-  place = [core_FJ3[:, SKELETONS['core14'].index(name)] for name in chain]
-  bones = [np.linalg.norm(b - a, axis=-1) for a, b in itertools.pairwise(place)]
-  return float(np.median(np.sum(bones, axis=0)))
-
-
 def read_bvh(path: str | os.PathLike) -> PoseTrack:
   """Read a BVH file as a 'core14' track of confidence 1.
 
   The camera is orthographic and in front of the dancer, whose body is 0.65
-  frame heights tall. Joints are found by name (Mixamo, CMU, Rokoko, Blender).
+  frame heights tall. Joints are found by name, see `rig`; units and
+  the axis that is up do not matter.
 
   Raises:
     InputError: a malformed file, with the line; or a rig whose joints cannot
@@ -309,31 +230,14 @@ def read_bvh(path: str | os.PathLike) -> PoseTrack:
   joints = _read_hierarchy(lines)
   num_channels = sum(len(joint.channels) for joint in joints)
   motion_FC, frame_s = _read_motion(lines, num_channels)
-  indices = _core14_indices(joints, path)
+  source = f'BVH file {path}'
+  indices = core14_indices(
+    [joint.name for joint in joints], [joint.parent for joint in joints], source
+  )
   place = _forward_kinematics(joints, motion_FC)
   core_FJ3 = np.stack(
     [place[:, indices[name]].mean(axis=1) for name in SKELETONS['core14']],
     axis=1,
   )
-  height = _body_height(core_FJ3)
-  if not height > 0:
-    raise InputError(
-      f'BVH file {path}: the body has no height; expected offsets that differ '
-      'from zero; export the motion again'
-    )
-  pose_FJD = np.ones((*core_FJ3.shape[:2], 3))
-  pose_FJD[..., :2] = _pictured(core_FJ3, _BODY_HEIGHT / height)
-  num_frames = len(pose_FJD)
-  time_F = np.arange(num_frames) * frame_s
-  return PoseTrack(pose_FJD, time_F, 'core14', num_frames * frame_s)
-
-
-def _pictured(core_FJ3: np.ndarray, scale: float) -> np.ndarray:
-  """Project onto the picture: hips in its middle, feet on its ground."""
-  right, down = _camera_axes(core_FJ3)
-  xy = np.stack([core_FJ3 @ right, core_FJ3 @ down], axis=-1) * scale
-  names = SKELETONS['core14']
-  hips = xy[:, [names.index('right_hip'), names.index('left_hip')]]
-  ankles = xy[:, [names.index('right_ankle'), names.index('left_ankle')]]
-  origin = np.median(hips[..., 0]), np.quantile(ankles[..., 1], 0.95)
-  return xy - origin + (_CENTRE_X, _GROUND_Y)
+  time_F = np.arange(len(core_FJ3)) * frame_s
+  return film(core_FJ3, time_F, len(core_FJ3) * frame_s, source)

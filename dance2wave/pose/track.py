@@ -57,7 +57,7 @@ def _check_pose(pose_FJD: np.ndarray, num_joints: int, skeleton: str) -> None:
     _refuse(
       f'confidence spans {confidence.min():g} to {confidence.max():g}',
       '0 to 1',
-      'rescale the third coordinate of the pose',
+      'rescale the third coordinate; store joints in space as pose3d',
     )
   largest = np.abs(pose_FJD[..., :2] * (confidence > 0)[..., None]).max()
   if largest > _MAX_COORDINATE:
@@ -131,7 +131,7 @@ def duration_of(pose_time_s: np.ndarray) -> float:
   return float(pose_time_s[-1] + np.median(np.diff(pose_time_s)))
 
 
-def _load_arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
+def load_arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
   """Read all arrays of an .npz; objects (pickles) are refused by name."""
   arrays = {}
   try:
@@ -165,9 +165,10 @@ def _load_member(file, name: str, path: pathlib.Path) -> np.ndarray:
     ) from None
 
 
-def _numbers(
+def numbers(
   arrays: dict[str, np.ndarray], name: str, path: pathlib.Path
 ) -> np.ndarray:
+  """Return an array of real numbers; InputError names any other."""
   array = arrays[name]
   if array.dtype.kind not in 'fiu':
     raise InputError(
@@ -200,7 +201,7 @@ def read_pose_file(path: str | os.PathLike) -> PoseTrack:
     InputError: names the file and what is wrong with it.
   """
   path = pathlib.Path(path)
-  arrays = _load_arrays(path)
+  arrays = load_arrays(path)
   absent = {'pose', 'pose_time_s', 'skeleton'} - arrays.keys()
   if absent:
     raise InputError(
@@ -208,11 +209,11 @@ def read_pose_file(path: str | os.PathLike) -> PoseTrack:
       'pose, pose_time_s, skeleton and optionally duration_s; add what is '
       'missing'
     )
-  pose_FJD = _blank_missing(_numbers(arrays, 'pose', path))
-  time_s = _numbers(arrays, 'pose_time_s', path).astype(np.float64)
+  pose_FJD = _blank_missing(numbers(arrays, 'pose', path))
+  time_s = numbers(arrays, 'pose_time_s', path).astype(np.float64)
   try:
     if 'duration_s' in arrays:
-      duration_s = float(np.ravel(_numbers(arrays, 'duration_s', path))[0])
+      duration_s = float(np.ravel(numbers(arrays, 'duration_s', path))[0])
     else:
       duration_s = duration_of(time_s) if time_s.size > 1 else 0.0
     return PoseTrack(pose_FJD, time_s, str(arrays['skeleton']), duration_s)

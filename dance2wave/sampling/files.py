@@ -15,7 +15,7 @@ from dance2wave.metrics.showcase import write_dance_video
 from dance2wave.options import Options
 from dance2wave.pose.clean import clean_pose
 from dance2wave.pose.features import motion_features
-from dance2wave.pose.source import POSE_SUFFIXES
+from dance2wave.pose.source import POSE_SUFFIXES, holds_poses
 from dance2wave.pose.track import PoseTrack
 from dance2wave.sampling.offline import Dance
 
@@ -28,7 +28,7 @@ class Job:
   """One dance to sample.
 
   Attributes:
-    input: a video, a pose file or a BVH file.
+    input: a video, a pose file or a motion capture.
     output: where the result goes; None lets `mux_audio` choose beside the
       video, or writes an mp4 of the stick figure beside a pose file.
   """
@@ -37,13 +37,17 @@ class Job:
   output: pathlib.Path | None
 
 
+def _is_dance(path: pathlib.Path) -> bool:
+  return path.suffix.lower() in VIDEO_SUFFIXES or holds_poses(path)
+
+
 def find_inputs(paths: Sequence[str]) -> list[pathlib.Path]:
   """Return the files that are named, and those in folders that are named."""
   known, found = (*VIDEO_SUFFIXES, *POSE_SUFFIXES), []
   for name in paths:
     path = pathlib.Path(name)
     if path.is_dir():
-      inside = sorted(p for p in path.iterdir() if p.suffix.lower() in known)
+      inside = sorted(p for p in path.iterdir() if _is_dance(p))
       if not inside:
         raise InputError(
           f'--input={path} holds no dance; expected files that end in '
@@ -53,14 +57,14 @@ def find_inputs(paths: Sequence[str]) -> list[pathlib.Path]:
     elif not path.exists():
       raise InputError(
         f'--input={path} does not exist; expected a video, a pose file (.npz), '
-        'a motion capture (.bvh) or a folder of them; correct the path'
+        'a motion capture (.bvh, .txt) or a folder of them; correct the path'
       )
     else:
       found.append(path)
   if not found:
     raise InputError(
-      '--input is missing; expected a video, a .npz, a .bvh or a folder; give '
-      '--input=dance.mp4'
+      '--input is missing; expected a video, .npz, .bvh, .txt or a folder; '
+      'give --input=dance.mp4'
     )
   return found
 

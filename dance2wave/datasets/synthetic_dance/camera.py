@@ -121,10 +121,13 @@ def _project(view: View, joints_FJ3: np.ndarray):
   return picture + np.array([0.5 * view.aspect, 0.5]), depth
 
 
-def picture(plan: Plan, dance: Dance, time_s: np.ndarray):
-  """Return the true x, y (F, 14, 2) in the picture and the depths (F, 14)."""
+def picture(plan: Plan, dance: Dance, time_s: np.ndarray, draw=draw_view):
+  """Return the true x, y (F, 14, 2) in the picture and the depths (F, 14).
+
+  `draw` draws the view.
+  """
   rng = plan.rng(121)
-  view = draw_view(rng)
+  view = draw(rng)
   xy, depth = _project(view, _at(dance, time_s))
   pan = rng.uniform(0.0, 0.012) * _wave(rng, time_s, 0.04, 0.25)
   hand = rng.uniform(0.0, 0.0012) * _wave(rng, time_s, 0.5, 1.6)
@@ -136,7 +139,7 @@ def noise_level(plan: Plan) -> float:
   return float(plan.rng(122).uniform(*_NOISE))
 
 
-def _lasting(rng: np.random.Generator, time_s: np.ndarray) -> np.ndarray:
+def lasting(rng: np.random.Generator, time_s: np.ndarray) -> np.ndarray:
   """Return (F, 14, 2) unit noise correlated over _CORRELATION_S."""
   rate_hz = 2.0 / _CORRELATION_S
   num = int(time_s[-1] * rate_hz) + 3
@@ -159,7 +162,7 @@ def _shake(plan: Plan, xy, depth, time_s):
     1.0 + 0.5 * np.minimum(speed / body_height, 2.0) + np.clip(spread, 0, 0.3)
   )
   white = np.sqrt(1 - _CORRELATED) * rng.normal(size=xy.shape)
-  noise = white + np.sqrt(_CORRELATED) * _lasting(rng, time_s)
+  noise = white + np.sqrt(_CORRELATED) * lasting(rng, time_s)
   return xy + level * unsure[..., None] * noise, unsure
 
 
@@ -221,6 +224,11 @@ def film(plan: Plan, dance: Dance) -> tuple[np.ndarray, np.ndarray]:
   """
   time_s = frame_times_s(plan)
   xy, depth = picture(plan, dance, time_s)
+  return estimated(plan, xy, depth, time_s), time_s
+
+
+def estimated(plan: Plan, xy, depth, time_s: np.ndarray) -> np.ndarray:
+  """Return the pose (F, 14, 3) that an estimator makes of the true picture."""
   xy, unsure = _shake(plan, xy, depth, time_s)
   rng = plan.rng(124)
   doubt = 0.1 * unsure * rng.gamma(2.0, 0.5, size=unsure.shape)
@@ -228,4 +236,4 @@ def film(plan: Plan, dance: Dance) -> tuple[np.ndarray, np.ndarray]:
   pose_FJD = np.concatenate([xy, confidence[..., None]], axis=-1)
   pose_FJD = _swap_sides(rng, pose_FJD, time_s)
   pose_FJD = _lose(rng, pose_FJD, time_s)
-  return pose_FJD.astype(np.float32), time_s
+  return pose_FJD.astype(np.float32)

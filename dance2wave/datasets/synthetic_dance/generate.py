@@ -5,8 +5,15 @@ import dataclasses
 import numpy as np
 
 from dance2wave.datasets.schema import Clip, to_int16
-from dance2wave.datasets.synthetic_dance import camera, movement, music
-from dance2wave.datasets.synthetic_dance.plan import draw_plan
+from dance2wave.datasets.synthetic_dance import (
+  camera,
+  movement,
+  music,
+  natural,
+  natural_camera,
+)
+from dance2wave.datasets.synthetic_dance.natural_plan import draw_natural_plan
+from dance2wave.datasets.synthetic_dance.plan import Plan, draw_plan
 
 SAMPLE_RATE_HZ = 16_000
 
@@ -20,6 +27,7 @@ class Task:
   seed: int = 0
   is_ambiguous: bool = False
   with_3d: bool = False
+  is_natural: bool = False
 
   @property
   def name(self) -> str:
@@ -35,13 +43,22 @@ def _pose3d_at(dance: movement.Dance, time_s: np.ndarray) -> np.ndarray:
   return np.stack(curves, axis=-1).reshape(shape).astype(np.float32)
 
 
-def make_clip(task: Task) -> Clip:
-  """Return the clip of a task: a pure function."""
+def _dance(task: Task) -> tuple[Plan, movement.Dance, np.ndarray, np.ndarray]:
+  """Return the plan, the dance, and its film: poses and their times."""
+  if task.is_natural:
+    plan = draw_natural_plan(task.index, task.split, seed=task.seed)
+    dance = natural.dance(plan)
+    return plan, dance, *natural_camera.film(plan, dance)
   plan = draw_plan(
     task.index, task.split, seed=task.seed, is_ambiguous=task.is_ambiguous
   )
   dance = movement.dance(plan)
-  pose_FJD, pose_time_s = camera.film(plan, dance)
+  return plan, dance, *camera.film(plan, dance)
+
+
+def make_clip(task: Task) -> Clip:
+  """Return the clip of a task: a pure function."""
+  plan, dance, pose_FJD, pose_time_s = _dance(task)
   time_s, size_N, hands_N = movement.motion_curves(dance)
   audio_T = music.render(plan, (time_s, size_N), (time_s, hands_N))
   clip = {

@@ -16,7 +16,7 @@ MIN_TEMPO_BPM, MAX_TEMPO_BPM = 70.0, 170.0
 MIN_DURATION_S, MAX_DURATION_S = 6.0, 10.0
 BEATS_PER_BAR = 4
 
-_TEMPO_CELL_BPM = 0.25
+TEMPO_CELL_BPM = 0.25
 # Tempo cells repeat with period 10 and keys with period 12; each remainder
 # belongs to exactly one split.
 _TEMPO_CELLS = {
@@ -24,7 +24,7 @@ _TEMPO_CELLS = {
   'validation': (4,),
   'test': (9,),
 }
-_KEYS = {
+KEYS = {
   'train': (0, 2, 3, 5, 7, 8, 9, 10),
   'validation': (1, 6),
   'test': (4, 11),
@@ -80,19 +80,32 @@ class Plan:
     return np.random.default_rng([*self.seed, purpose])
 
 
-def _draw_tempo_bpm(rng: np.random.Generator, split: str) -> float:
+def tempo_cells(split: str, low_bpm: float, high_bpm: float) -> np.ndarray:
+  """Return the cells of TEMPO_CELL_BPM that belong to a split."""
   cells = np.arange(
-    MIN_TEMPO_BPM / _TEMPO_CELL_BPM, MAX_TEMPO_BPM / _TEMPO_CELL_BPM, dtype=int
+    low_bpm / TEMPO_CELL_BPM, high_bpm / TEMPO_CELL_BPM, dtype=int
   )
-  cell = rng.choice(cells[np.isin(cells % 10, _TEMPO_CELLS[split])])
-  return float((cell + rng.uniform()) * _TEMPO_CELL_BPM)
+  return cells[np.isin(cells % 10, _TEMPO_CELLS[split])]
 
 
-def _draw_beats_s(
-  rng: np.random.Generator, tempo_bpm: float, duration_s: float
+def draw_choreography(rng: np.random.Generator, split: str) -> int:
+  """Draw one whose remainder by three is the split: splits never share one."""
+  return int(rng.integers(2**20)) * len(SPLITS) + SPLITS.index(split)
+
+
+def _draw_tempo_bpm(rng: np.random.Generator, split: str) -> float:
+  cell = rng.choice(tempo_cells(split, MIN_TEMPO_BPM, MAX_TEMPO_BPM))
+  return float((cell + rng.uniform()) * TEMPO_CELL_BPM)
+
+
+def draw_beats_s(
+  rng: np.random.Generator,
+  tempo_bpm: float,
+  duration_s: float,
+  max_drift: float,
 ) -> tuple[np.ndarray, int]:
   """Integrate a smoothly drifting tempo; returns beats and a downbeat."""
-  drift = rng.uniform(0.0, 0.04) * rng.choice([-1.0, 1.0])
+  drift = rng.uniform(0.0, max_drift) * rng.choice([-1.0, 1.0])
   period_s, phase = (
     rng.uniform(0.8, 2.0) * duration_s,
     rng.uniform(0, 2 * np.pi),
@@ -109,7 +122,7 @@ def _draw_beats_s(
   return beats_s, int(rng.integers(BEATS_PER_BAR))
 
 
-def _draw_size(rng: np.random.Generator, num_beats: int) -> np.ndarray:
+def draw_size(rng: np.random.Generator, num_beats: int) -> np.ndarray:
   """A movement size that changes every bar or two, smoothed over beats."""
   bars = int(rng.integers(1, 3)) * BEATS_PER_BAR
   levels = rng.uniform(0.1, 1.0, size=num_beats // bars + 2)
@@ -127,22 +140,21 @@ def draw_plan(
   rng = np.random.default_rng(key)
   tempo_bpm = _draw_tempo_bpm(rng, split)
   duration_s = round(rng.uniform(MIN_DURATION_S, MAX_DURATION_S), 3)
-  beats_s, first_downbeat = _draw_beats_s(rng, tempo_bpm, duration_s)
+  beats_s, first_downbeat = draw_beats_s(rng, tempo_bpm, duration_s, 0.04)
   rate = rng.choice([*FRAME_RATES_HZ, 0.0])
   return Plan(
     clip_id=f'{split}_{index:05d}',
     split=split,
     seed=key,
     style=STYLES[rng.integers(len(STYLES))],
-    # Remainder by three is the split, so that splits never share one.
-    choreography=int(rng.integers(2**20)) * len(SPLITS) + SPLITS.index(split),
+    choreography=draw_choreography(rng, split),
     tempo_bpm=tempo_bpm,
-    key=int(rng.choice(_KEYS[split])),
+    key=int(rng.choice(KEYS[split])),
     is_minor=bool(rng.uniform() < 0.5),
     duration_s=duration_s,
     beats_s=beats_s,
     first_downbeat=first_downbeat,
-    size_K=_draw_size(rng, len(beats_s)),
+    size_K=draw_size(rng, len(beats_s)),
     frame_rate_hz=float(rate) or None,
     is_ambiguous=is_ambiguous,
   )

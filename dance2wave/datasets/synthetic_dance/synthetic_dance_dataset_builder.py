@@ -21,6 +21,7 @@ class SyntheticDanceConfig(tfds.core.BuilderConfig):
     seed: of all plans; splits share no choreography whatever it is.
     is_ambiguous: dancers whose picture does not settle phase and octave.
     with_3d: adds aux/pose3d, (F, 14, 3) metres at the times of the film.
+    is_natural: dancers who treat the beat as real ones do.
   """
 
   num_train: int = 3000
@@ -29,6 +30,7 @@ class SyntheticDanceConfig(tfds.core.BuilderConfig):
   seed: int = 0
   is_ambiguous: bool = False
   with_3d: bool = False
+  is_natural: bool = False
 
   def __post_init__(self):
     for name in ('num_train', 'num_validation', 'num_test'):
@@ -38,6 +40,11 @@ class SyntheticDanceConfig(tfds.core.BuilderConfig):
           f'synthetic_dance: {name} is {value!r}; expected a whole number of '
           'at least 1; correct the config'
         )
+    if self.is_ambiguous and self.is_natural:
+      raise InputError(
+        'synthetic_dance: is_ambiguous and is_natural are both true; expected '
+        'one of them at most; correct the config'
+      )
 
 
 class Builder(base.ClipBuilder):
@@ -57,6 +64,11 @@ class Builder(base.ClipBuilder):
     ),
     SyntheticDanceConfig(
       name='with_3d', description='default and poses in metres.', with_3d=True
+    ),
+    SyntheticDanceConfig(
+      name='natural',
+      description='Dancers who treat the beat as real ones do.',
+      is_natural=True,
     ),
     SyntheticDanceConfig(
       name='debug',
@@ -88,7 +100,12 @@ class Builder(base.ClipBuilder):
         generate.read_task,
         [
           generate.Task(
-            index, split, config.seed, config.is_ambiguous, config.with_3d
+            index,
+            split,
+            config.seed,
+            config.is_ambiguous,
+            config.with_3d,
+            config.is_natural,
           )
           for index in range(size)
         ],
