@@ -231,4 +231,6 @@ def compile_multiply():
     if outputs:
       _panel1(out, out_stride, x, x_stride, rows, weights, inputs)
 
-  return multiply.ctypes
+  function = multiply.ctypes
+  function.owner = multiply  # Without it the code might be freed.
+  return function
