@@ -18,6 +18,8 @@ class SyntheticDanceConfig(tfds.core.BuilderConfig):
 
   Attributes:
     num_train: clips in the split train; likewise num_validation, num_test.
+    num_natural: clips of natural dancers that follow them in train, and only
+      there, so that what is trained on the others knows them too.
     seed: of all plans; splits share no choreography whatever it is.
     is_ambiguous: dancers whose picture does not settle phase and octave.
     with_3d: adds aux/pose3d, (F, 14, 3) metres at the times of the film.
@@ -27,6 +29,7 @@ class SyntheticDanceConfig(tfds.core.BuilderConfig):
   num_train: int = 3000
   num_validation: int = 128
   num_test: int = 128
+  num_natural: int = 0
   seed: int = 0
   is_ambiguous: bool = False
   with_3d: bool = False
@@ -40,6 +43,11 @@ class SyntheticDanceConfig(tfds.core.BuilderConfig):
           f'synthetic_dance: {name} is {value!r}; expected a whole number of '
           'at least 1; correct the config'
         )
+    if not isinstance(self.num_natural, int) or self.num_natural < 0:
+      raise InputError(
+        f'synthetic_dance: num_natural is {self.num_natural!r}; expected a '
+        'whole number, 0 for none; correct the config'
+      )
     if self.is_ambiguous and self.is_natural:
       raise InputError(
         'synthetic_dance: is_ambiguous and is_natural are both true; expected '
@@ -50,12 +58,17 @@ class SyntheticDanceConfig(tfds.core.BuilderConfig):
 class Builder(base.ClipBuilder):
   """Synthetic dancers and their music; nothing is downloaded."""
 
-  VERSION = tfds.core.Version('1.0.0')
-  RELEASE_NOTES: ClassVar[dict[str, str]] = {'1.0.0': 'First release.'}
+  VERSION = tfds.core.Version('1.1.0')
+  RELEASE_NOTES: ClassVar[dict[str, str]] = {
+    '1.0.0': 'First release.',
+    '1.1.0': 'Natural dancers follow in train of default and with_3d.',
+  }
   NUM_JOINTS = 14
   BUILDER_CONFIGS: ClassVar[list[SyntheticDanceConfig]] = [
     SyntheticDanceConfig(
-      name='default', description='Dancers whose beat can be seen.'
+      name='default',
+      description='Dancers whose beat can be seen; natural ones in train.',
+      num_natural=1500,
     ),
     SyntheticDanceConfig(
       name='ambiguous',
@@ -63,7 +76,10 @@ class Builder(base.ClipBuilder):
       is_ambiguous=True,
     ),
     SyntheticDanceConfig(
-      name='with_3d', description='default and poses in metres.', with_3d=True
+      name='with_3d',
+      description='default and poses in metres.',
+      num_natural=1500,
+      with_3d=True,
     ),
     SyntheticDanceConfig(
       name='natural',
@@ -95,21 +111,28 @@ class Builder(base.ClipBuilder):
       'validation': config.num_validation,
       'test': config.num_test,
     }
-    return {
-      split: Work(
-        generate.read_task,
-        [
-          generate.Task(
-            index,
-            split,
-            config.seed,
-            config.is_ambiguous,
-            config.with_3d,
-            config.is_natural,
-          )
-          for index in range(size)
-        ],
-        unit='clip',
-      )
+    tasks = {
+      split: [self._task(index, split) for index in range(size)]
       for split, size in sizes.items()
     }
+    tasks['train'] += [
+      dataclasses.replace(self._task(index, 'train'), is_natural=True)
+      for index in range(
+        config.num_train, config.num_train + config.num_natural
+      )
+    ]
+    return {
+      split: Work(generate.read_task, of_split, unit='clip')
+      for split, of_split in tasks.items()
+    }
+
+  def _task(self, index: int, split: str) -> generate.Task:
+    config = self.builder_config
+    return generate.Task(
+      index,
+      split,
+      config.seed,
+      config.is_ambiguous,
+      config.with_3d,
+      config.is_natural,
+    )
