@@ -17,7 +17,14 @@ class InputError(ValueError):
 
 
 # What the disk may refuse; anything else of the system is a defect.
-_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
+_DISK = (
+  errno.ENOSPC,
+  errno.EDQUOT,
+  errno.EFBIG,
+  errno.EACCES,
+  errno.EPERM,
+  errno.EROFS,
+)
 
 
 @contextlib.contextmanager

@@ -137,7 +137,8 @@ def restore_or_init(options, checkpoints, make_state, abstract):
   A new one starts from the runs of `train.init_from`, and says what it took.
   """
   if checkpoints.latest_step() is not None:
-    return checkpoints.restore_state(abstract)
+    config = options_lib.to_dict(options)
+    return checkpoints.restore_state(abstract, config=config)
   state = make_state(jax.random.key(options.seed))
   state, coverages = warm_start(options, state)
   for coverage in coverages:
@@ -263,6 +264,7 @@ def train(options: Options, workdir: pathlib.Path) -> Trained:
         batch = _place(next(batches), mesh)
         is_joint = number > options.train.pose_steps
         state, news = steps[is_joint](state, batch, key)
+        checkpoints.wait()  # for the step before, while this one is made
         is_saved = number % options.train.save_every == 0 or number == last
         is_scored = number % options.train.eval_every == 0 or number == last
         log.push(number, news, is_kept=is_saved or is_scored)
