@@ -24,7 +24,7 @@ from jax.sharding import SingleDeviceSharding
 
 from dance2wave.errors import InputError
 from dance2wave.training import manifest
-from dance2wave.training.state import TrainState, leaf_name
+from dance2wave.training.state import TrainState, leaf_name, not_finite
 from dance2wave.training.steps import UNSIGNED, Steps
 from dance2wave.training.workdir import differences
 
@@ -127,12 +127,14 @@ class Checkpoints:
     writing goes on behind.
 
     Raises:
-      InputError: a later step is there, which would be restored instead.
+      InputError: a later step is there, which would be restored instead, or
+        the state holds a NaN or an infinity.
       TypeError: JSON cannot hold the config.
       OSError: the disk is full or refuses.
       Exception: whatever made the previous save fail.
     """
     self.wait()
+    _require_finite(step, state)
     json.dumps(config)  # here a TypeError is harmless, in the writer it is not
     if not self._has_saved and self._steps.make_room():
       self._manager.reload()
@@ -268,6 +270,17 @@ class Checkpoints:
         f'the checkpoint in {self._steps.folder(step)} is of another model: '
         f'{_describe(leaf, keys)}'
       )
+
+
+def _require_finite(step, state):
+  names = not_finite(state)
+  if names:
+    raise InputError(
+      f'{names[0]} and {len(names) - 1} other parameter(s) of step {step} hold '
+      'a NaN or an infinity; expected finite numbers; the newest checkpoint is '
+      'good: lower train.learning_rate or train.joint_learning_rate and run '
+      'again in a new --workdir'
+    )
 
 
 def _first_difference(stored, wanted) -> str | None:

@@ -21,7 +21,11 @@ _MAY_CHANGE = (
   'train.eval_batches',
   'train.save_every',
   'train.max_to_keep',
+  'train.max_skipped',
 )
+
+# Keys that older runs do not have, with the value that they ran with.
+_ADDED = {'train': {'max_skipped': 10}}
 
 
 def _finite(value):
@@ -43,6 +47,16 @@ def _flat(values, prefix=''):
       yield from _flat(value, f'{prefix}{key}.')
     else:
       yield prefix + key, list(value) if isinstance(value, tuple) else value
+
+
+def _with_added(config):
+  """Fill in the keys that an older run's config does not have."""
+  groups = {
+    key: {**values, **config[key]}
+    for key, values in _ADDED.items()
+    if isinstance(config.get(key), dict)
+  }
+  return {**config, **groups}
 
 
 def differences(old: dict, new: dict) -> dict[str, tuple]:
@@ -71,7 +85,7 @@ def read_options(workdir: pathlib.Path) -> Options:
       'run; train one with python -m dance2wave.main --workdir=...'
     )
   try:
-    return options_lib.parse(json.loads(path.read_text()))
+    return options_lib.parse(_with_added(json.loads(path.read_text())))
   except (json.JSONDecodeError, UnicodeDecodeError) as error:
     raise InputError(
       f'{path} is not JSON ({error}); expected the file that training wrote; '
