@@ -14,11 +14,13 @@ from absl import logging
 from dance2wave import options as options_lib
 from dance2wave import pipeline
 from dance2wave.datasets import augment, mixture, opening
+from dance2wave.errors import Interrupted
 from dance2wave.options import Options
 from dance2wave.pose.features import MOTION_DIM
 from dance2wave.training import optimizer as optimizer_lib
 from dance2wave.training import sharding, step
 from dance2wave.training.checkpoint import Checkpoints
+from dance2wave.training.interrupt import hold_signals
 from dance2wave.training.skips import Skips
 from dance2wave.training.state import TrainState
 from dance2wave.training.warm_start import warm_start
@@ -219,6 +221,7 @@ def train(options: Options, workdir: pathlib.Path) -> Trained:
     The averaged weights and the last held-out figures.
 
   Raises:
+    Interrupted: on SIGTERM or SIGINT, after the current step was saved.
     InputError: `train.max_skipped` steps in a row were skipped.
   """
   began = time.monotonic()
@@ -241,6 +244,7 @@ def train(options: Options, workdir: pathlib.Path) -> Trained:
   held_out = _HeldOut(options, graphdef, mesh)
   is_first = jax.process_index() == 0
   with (
+    hold_signals() as held,
     Checkpoints(
       workdir / 'checkpoints', max_to_keep=options.train.max_to_keep
     ) as checkpoints,
@@ -263,7 +267,9 @@ def train(options: Options, workdir: pathlib.Path) -> Trained:
         is_joint = number > options.train.pose_steps
         state, news = steps[is_joint](state, _place(batch, mesh), key)
         checkpoints.wait()  # for the step before, while this one is made
+        stopped = held.signal
         is_saved = number % options.train.save_every == 0 or number == last
+        is_saved = is_saved or stopped is not None
         is_scored = number % options.train.eval_every == 0 or number == last
         log.push(number, news, batch, is_kept=is_saved or is_scored)
         progress.update()
@@ -273,6 +279,9 @@ def train(options: Options, workdir: pathlib.Path) -> Trained:
         if is_saved:
           log.flush()
           checkpoints.save(number, state, options_lib.to_dict(options))
+        if stopped is not None:
+          checkpoints.wait()
+          raise Interrupted(stopped, f'step {number} is saved')
       log.flush()
     figures = figures or held_out(state.ema)
     checkpoints.wait()
