@@ -56,7 +56,12 @@ def machinery():
   """Options, both compiled steps, and a function that makes a new state."""
   options = make_options()
   graphdef, init = step.split_model(options, MOTION_DIM)
-  optimizer = make_optimizer(lambda _: 1e-3, weight_decay=0.1, clip_norm=1.0)
+  # As in the loop, so that it is compiled once for all tests.
+  optimizer = make_optimizer(
+    loop.make_schedule(options),
+    weight_decay=options.train.weight_decay,
+    clip_norm=options.train.clip_norm,
+  )
   make_state, _ = loop.abstract_state(
     options, init, optimizer, sharding.make_mesh(1, 1)
   )
@@ -242,7 +247,7 @@ def constant(length):
 @pytest.mark.parametrize('sound', [silence, full_scale, constant])
 def test_odd_sounds_train_and_sample(on_clips, tmp_path, sound):
   on_clips(clip_list(sound))
-  options = make_options(pose_steps=2, joint_steps=4)
+  options = make_options()
   trained = loop.train(options, tmp_path)
   for row in rows_of(tmp_path):
     assert row['skipped'] == 0
