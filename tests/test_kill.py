@@ -87,7 +87,7 @@ class Run:
     began = time.monotonic()
     while child.poll() is None and not is_there():
       time.sleep(0.0005)
-      assert time.monotonic() - began < 300, self.stderr()
+      assert time.monotonic() - began < 1200, self.stderr()
 
   def kill_at(self, moment, rng):
     """Start, and SIGKILL at a random moment of a kind."""
@@ -173,7 +173,7 @@ def break_again_and_again(run, wanted, plan, seed):
 
 def unbroken(folder, data_dir, flags, steps):
   """The metrics of a run that nobody stops."""
-  run = Run(folder, data_dir, *flags)
+  run = Run(folder, data_dir, *flags, '--config.train.save_every=1000')
   run.finish(steps)
   assert [*run.lines()] == [*range(1, steps + 1)]
   return run.lines()
@@ -189,7 +189,7 @@ SHORT = (
   '--config.train.joint_steps=0',
   '--config.pose.num_blocks=0',
 )
-LONG = ('--config.train.pose_steps=60', '--config.train.joint_steps=60')
+LONG = ('--config.train.pose_steps=40', '--config.train.joint_steps=40')
 KILL, TERM, INT = signal.SIGKILL, signal.SIGTERM, signal.SIGINT
 
 
@@ -210,7 +210,7 @@ def test_a_run_that_is_killed_and_stopped_loses_nothing(data_dir, tmp_path):
 
 @pytest.mark.slow
 def test_twenty_kills_and_ten_stops_lose_nothing(data_dir, tmp_path):
-  wanted = unbroken(tmp_path / 'whole', data_dir, LONG, 120)
+  wanted = unbroken(tmp_path / 'whole', data_dir, LONG, 80)
   kills = [(KILL, moment) for moment in MOMENTS]
   stops = [(number, at) for number in (TERM, INT) for at in ('step', 'compile')]
   plan = [*kills, *stops, *kills, (TERM, 'step'), *kills, *stops, *kills]
