@@ -68,6 +68,11 @@ class Run:
     whole = text.split('\n')[:-1]
     return {json.loads(line)['step']: line for line in whole}
 
+  def size(self):
+    """Bytes of the metrics."""
+    path = self.folder / 'metrics.jsonl'
+    return path.stat().st_size if path.exists() else 0
+
   def stderr(self):
     return self._stderr.read_text()
 
@@ -82,23 +87,23 @@ class Run:
   def names(self):
     return os.listdir(self.checkpoints) if self.checkpoints.is_dir() else []
 
-  def wait_for(self, child, is_there):
+  def wait_for(self, child, is_there, every_s=0.01):
     """Wait until something is seen or the child has ended."""
     began = time.monotonic()
     while child.poll() is None and not is_there():
-      time.sleep(0.0005)
+      time.sleep(every_s)
       if time.monotonic() - began > 1200:
         child.kill()
         pytest.fail(f'nothing happened: {self.stderr()}')
 
   def kill_at(self, moment, rng):
     """Start, and SIGKILL at a random moment of a kind."""
-    before = max(self.lines(), default=0)
+    before, size = max(self.lines(), default=0), self.size()
     more = int(rng.integers(1, 2 * SAVE_EVERY))
     seen = {
       'start': lambda: True,
       'compile': lambda: 'train: ' in self.stderr(),
-      'step': lambda: max(self.lines(), default=0) >= before + more,
+      'step': lambda: self.size() > size and max(self.lines()) >= before + more,
       'save': lambda: any('tmp' in name for name in self.names()),
       'rename': lambda: any('unsigned' in name for name in self.names()),
     }
@@ -107,7 +112,7 @@ class Run:
     child = self.start()
     if moment in ('save', 'rename') and left:
       self.wait_for(child, lambda: not left & set(self.names()))
-    self.wait_for(child, seen[moment])
+    self.wait_for(child, seen[moment], every_s=0.0005)
     time.sleep(rng.uniform(0, MOMENTS[moment]))
     child.kill()
     child.wait()
