@@ -88,6 +88,7 @@ def get_config(dataset='synthetic_dance'):
   config.train.eval_batches = 8
   config.train.save_every = 100
   config.train.max_to_keep = 2
+  config.train.max_skipped = 10
 
   config.mesh = ConfigDict({'data': 1, 'fsdp': 1})
 

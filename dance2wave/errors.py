@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import signal
 import sys
 from collections.abc import Iterator
 
@@ -16,20 +17,48 @@ class InputError(ValueError):
   """
 
 
+class Interrupted(Exception):
+  """A signal stopped a run between two steps.
+
+  Entry points exit with status 128 + the signal's number, as a shell does:
+  143 for SIGTERM and 130 for SIGINT.
+  """
+
+  def __init__(self, number: signal.Signals, what: str):
+    super().__init__(
+      f'stopped by {number.name}: {what}; run the same command to go on'
+    )
+    self.status = 128 + number
+
+
 # What the disk may refuse; anything else of the system is a defect.
-_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
+_DISK = (
+  errno.ENOSPC,
+  errno.EDQUOT,
+  errno.EFBIG,
+  errno.EACCES,
+  errno.EPERM,
+  errno.EROFS,
+)
 
 
 @contextlib.contextmanager
 def one_line_errors() -> Iterator[None]:
   """Turn an `InputError` into one line on stderr and exit status 2.
 
-  A full disk and a lack of permission are the user's to mend as well.
+  A full disk and a lack of permission are the user's to mend as well. A
+  stopped run is one line and exit status 128 + the number of the signal.
   """
   try:
     yield
   except InputError as error:
     _leave(str(error))
+  except Interrupted as error:
+    for number in (signal.SIGTERM, signal.SIGINT):
+      signal.signal(number, signal.SIG_IGN)  # All is saved: leave in peace.
+    _leave(str(error), error.status)
+  except KeyboardInterrupt:
+    _leave('stopped by SIGINT', 128 + signal.SIGINT)
   except OSError as error:
     if error.errno not in _DISK:
       raise
@@ -39,9 +68,9 @@ def one_line_errors() -> Iterator[None]:
     )
 
 
-def _leave(line: str) -> None:
+def _leave(line: str, status: int = 2) -> None:
   print(f'dance2wave: {" ".join(line.split())}', file=sys.stderr)
-  sys.exit(2)
+  sys.exit(status)
 
 
 def parse_flags(argv: list[str]) -> list[str]:

@@ -1,9 +1,7 @@
 """The main job: dataset, training, sampling of test dances, figures."""
 
-import importlib.metadata
 import json
 import pathlib
-import platform
 import time
 
 import jax
@@ -19,10 +17,8 @@ from dance2wave.media.clip import Waveform
 from dance2wave.metrics import score, showcase
 from dance2wave.options import Options
 from dance2wave.sampling import offline
-from dance2wave.training import loop, step, workdir
+from dance2wave.training import loop, manifest, step, workdir
 from dance2wave.training.writer import MetricWriter
-
-_VERSIONS = ('jax', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
 
 
 def make_builders(options: Options) -> list[tfds.core.DatasetBuilder]:
@@ -127,10 +123,8 @@ def write_samples(options, folder, clips, generated, heard) -> None:
 
 
 def _versions() -> dict[str, str]:
-  found = {name: importlib.metadata.version(name) for name in _VERSIONS}
-  return {'version_python': platform.python_version()} | {
-    f'version_{k.replace("-", "_")}': v for k, v in found.items()
-  }
+  found = manifest.versions()
+  return {f'version_{k.replace("-", "_")}': v for k, v in found.items()}
 
 
 def _score_samples(options, folder, trained) -> dict:

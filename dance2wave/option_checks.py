@@ -63,6 +63,7 @@ def _check_sizes(o):
     'train.eval_batches': o.train.eval_batches,
     'train.save_every': o.train.save_every,
     'train.max_to_keep': o.train.max_to_keep,
+    'train.max_skipped': o.train.max_skipped,
     'train.learning_rate': o.train.learning_rate,
     'train.joint_learning_rate': o.train.joint_learning_rate,
     'train.clip_norm': o.train.clip_norm,

@@ -137,6 +137,8 @@ class TrainOptions:
     eval_batches: batches of each.
     save_every: steps between checkpoints.
     max_to_keep: checkpoints.
+    max_skipped: steps in a row that may be skipped for a NaN or an infinity
+      before the run stops.
   """
 
   pose_steps: int
@@ -163,6 +165,7 @@ class TrainOptions:
   eval_batches: int
   save_every: int
   max_to_keep: int
+  max_skipped: int
 
   @property
   def num_steps(self) -> int:

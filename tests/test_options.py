@@ -30,6 +30,7 @@ def test_every_config_is_accepted_and_survives_a_round_trip(module):
     ({'sample_rate_hz': '8000'}, ("sample_rate_hz='8000'", 'int')),
     ({'train__batch_size': 2.5}, ('train.batch_size=2.5', 'int')),
     ({'train__batch_size': 0}, ('train.batch_size=0', '> 0')),
+    ({'train__max_skipped': 0}, ('train.max_skipped=0', '> 0')),
     ({'train__batch_sise': 4}, ('train.batch_sise', 'train.batch_size')),
     ({'wave__output': 'sofmax'}, ("wave.output='sofmax'", 'mixture')),
     ({'wave__kernel': 1}, ('wave.kernel=1', 'at least 2')),

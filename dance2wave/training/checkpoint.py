@@ -1,16 +1,21 @@
 """Checkpoints on disk: the only file that knows orbax.
 
-    directory/<step>/state    step, params, opt_state
-    directory/<step>/ema      averaged params, all that sampling needs
-    directory/<step>/config   JSON
+    directory/<step>/state           step, params, opt_state
+    directory/<step>/ema             averaged params, all that sampling needs
+    directory/<step>/config          JSON
+    directory/<step>/manifest.json   size and SHA-256 of every file
 
-A step is there whole or not at all, also after a SIGKILL.
+A step is there whole or not at all, also after a SIGKILL, and it is read only
+where every byte is as it was written: else the newest good step before it is.
 """
 
+import contextlib
 import json
 import logging
 import os
 import pathlib
+import re
+import shutil
 
 import jax
 import numpy as np
@@ -18,19 +23,64 @@ import orbax.checkpoint as ocp
 from jax.sharding import SingleDeviceSharding
 
 from dance2wave.errors import InputError
-from dance2wave.training.state import TrainState, leaf_name
+from dance2wave.training import manifest
+from dance2wave.training.state import TrainState, leaf_name, not_finite
+from dance2wave.training.steps import UNSIGNED, Steps
+from dance2wave.training.workdir import differences
 
 
 def _is_worth_saying(record: logging.LogRecord) -> bool:
-  """Drop what orbax says of every save and restore below a warning."""
+  """Drop what orbax says but for errors; of these, what it also raises.
+
+  Its warnings are of damaged steps, of which `Steps` warns.
+  """
   is_orbax = f'{os.sep}orbax{os.sep}' in record.pathname
-  return record.levelno >= logging.WARNING or not is_orbax
+  is_raised = record.exc_info is not None
+  return not is_orbax or (record.levelno >= logging.ERROR and not is_raised)
+
+
+@contextlib.contextmanager
+def _disk_errors(place: pathlib.Path):
+  """Make an `OSError` again of what tensorstore made a `ValueError`."""
+  try:
+    yield
+  except ValueError as error:
+    found = re.search(r"os_error_code='(\d+)'", str(error))
+    if not found:
+      raise
+    number = int(found[1])
+    raise OSError(number, os.strerror(number), str(place)) from error
+
+
+class _SignedStep(ocp.path.atomicity.AtomicRenameTemporaryPath):
+  """A step that has its manifest when it gets its name.
+
+  7.orbax-checkpoint-tmp  ──>  7.unsigned  ──>  7
+    orbax writes                 manifest.json
+  """
+
+  async def finalize(self):
+    """Let orbax commit under another name, sign what it wrote, rename it."""
+    final = self._final_path
+    if not final.name.isdecimal():  # It is an item within a step.
+      return await super().finalize()
+    self._final_path = final.with_name(final.name + UNSIGNED)
+    folder = pathlib.Path(self._final_path)
+    shutil.rmtree(folder, ignore_errors=True)  # what a killed run left
+    await super().finalize()
+    config = json.loads((folder / 'config' / 'metadata').read_text())
+    manifest.write(folder, config)
+    os.rename(folder, final)
+    self._final_path = final
 
 
 class Checkpoints:
   """The checkpoints of one run; a context manager, and closed at its end.
 
-  Making one neither makes nor changes the directory.
+  Making one neither makes nor changes the directory. Every step is checked
+  against its manifest once, before it is used. A directory without any
+  manifest was written before there were manifests: its newest step is used
+  with a warning.
 
   Args:
     directory: of this run's checkpoints.
@@ -47,10 +97,15 @@ class Checkpoints:
   ):
     logging.getLogger('absl').addFilter(_is_worth_saying)
     self.directory = pathlib.Path(directory).absolute()
+    self._steps = Steps(self.directory)
+    self._has_saved = False
     self._manager = ocp.CheckpointManager(
       self.directory,
       options=ocp.CheckpointManagerOptions(
-        max_to_keep=max_to_keep, keep_period=keep_period, create=False
+        max_to_keep=max_to_keep,
+        keep_period=keep_period,
+        create=False,
+        temporary_path_class=_SignedStep,
       ),
       item_handlers={
         'state': ocp.StandardCheckpointHandler(),
@@ -72,17 +127,24 @@ class Checkpoints:
     writing goes on behind.
 
     Raises:
-      InputError: a later step is there, which would be restored instead.
+      InputError: a later step is there, which would be restored instead, or
+        the state holds a NaN or an infinity.
       TypeError: JSON cannot hold the config.
+      OSError: the disk is full or refuses.
       Exception: whatever made the previous save fail.
     """
-    latest = self.latest_step()
-    if latest is not None and latest > step:
+    self.wait()
+    _require_finite(step, state)
+    json.dumps(config)  # here a TypeError is harmless, in the writer it is not
+    if not self._has_saved and self._steps.make_room():
+      self._manager.reload()
+    self._has_saved = True
+    latest = max(self._steps.numbers(), default=step)
+    if latest > step:
       raise InputError(
         f'cannot save step {step} in {self.directory}: it holds the later '
         f'step {latest}; remove the later steps or use another --workdir'
       )
-    json.dumps(config)  # here a TypeError is harmless, in the writer it is not
     self.directory.mkdir(parents=True, exist_ok=True)
     rest = {
       'step': state.step,
@@ -94,37 +156,50 @@ class Checkpoints:
       ema=ocp.args.StandardSave(state.ema),
       config=ocp.args.JsonSave(config),
     )
-    return self._manager.save(step, args=items)
+    with _disk_errors(self.directory):
+      return self._manager.save(step, args=items)
 
   def wait(self) -> None:
     """Wait for the save under way; raise what went wrong with it."""
     try:
-      self._manager.wait_until_finished()
+      with _disk_errors(self.directory):
+        self._manager.wait_until_finished()
     except BaseException:
       # It has forgotten the steps that the failed one was to replace.
       self._manager.reload()
       raise
 
   def latest_step(self) -> int | None:
-    """Return the newest whole step, or None; waits for a save under way."""
+    """Return the newest good step, or None; waits for a save under way.
+
+    Raises:
+      InputError: there are steps, and all are damaged.
+    """
     self.wait()
-    return self._manager.latest_step()
+    return self._steps.newest_good()
 
   def restore_state(
-    self, abstract_state: TrainState, step: int | None = None
+    self,
+    abstract_state: TrainState,
+    step: int | None = None,
+    *,
+    config: dict | None = None,
   ) -> TrainState:
     """Restore a train state bit by bit, onto any mesh.
 
     Args:
       abstract_state: arrays or `ShapeDtypeStruct`s; each leaf's sharding
         says where it goes, which is the first device where it has none.
-      step: the newest where it is None.
+      step: the newest good one where it is None.
+      config: of the model that is to hold it; None to compare parameters only.
 
     Raises:
-      InputError: no such step, or a parameter of other shape, dtype or name.
+      InputError: no such step or no good one, a parameter of other shape,
+        dtype or name, or a model of another config.
     """
-    step = self._find(step)
-    self._require_same(step, abstract_state, ('state', 'ema'))
+    self.wait()
+    step = self._steps.find(step)
+    self._require_same(step, abstract_state, ('state', 'ema'), config)
     target = _placed(abstract_state)
     rest = {
       'step': target.step,
@@ -138,10 +213,17 @@ class Checkpoints:
     restored = self._manager.restore(step, args=items)
     return TrainState(ema=restored['ema'], **restored['state'])
 
-  def restore_ema(self, abstract_ema: dict, step: int | None = None) -> dict:
+  def restore_ema(
+    self,
+    abstract_ema: dict,
+    step: int | None = None,
+    *,
+    config: dict | None = None,
+  ) -> dict:
     """Restore the averaged parameters alone; else as `restore_state`."""
-    step = self._find(step)
-    self._require_same(step, {'ema': abstract_ema}, ('ema',))
+    self.wait()
+    step = self._steps.find(step)
+    self._require_same(step, {'ema': abstract_ema}, ('ema',), config)
     items = ocp.args.Composite(
       ema=ocp.args.StandardRestore(_placed(abstract_ema))
     )
@@ -153,38 +235,24 @@ class Checkpoints:
     Raises:
       InputError: no such step.
     """
-    step = self._find(step)
+    self.wait()
+    step = self._steps.find(step)
     self._require_items(step, ('config',))
     items = ocp.args.Composite(config=ocp.args.JsonRestore())
     return self._manager.restore(step, args=items)['config']
 
-  def _find(self, step):
-    """Return step, or the newest; it is known to be there."""
-    latest = self.latest_step()
-    if latest is None:
-      raise InputError(
-        f'no checkpoint in {self.directory}; expected the checkpoints of a '
-        'run; train first, or use the --workdir of a run that has saved'
-      )
-    steps = self._manager.all_steps()
-    if step is not None and step not in steps:
-      raise InputError(
-        f'no checkpoint of step {step} in {self.directory}; expected one of '
-        f'{", ".join(map(str, sorted(steps)))}; ask for one of these'
-      )
-    return latest if step is None else step
-
   def _require_items(self, step, items):
     for item in items:
-      if not (self.directory / str(step) / item).is_dir():
+      folder = self._steps.folder(step)
+      if not (folder / item).is_dir():
         raise InputError(
-          f'the checkpoint in {self.directory / str(step)} holds no item '
+          f'the checkpoint in {folder} holds no item '
           f'{item}; expected one that dance2wave saved; use the --workdir of '
           'a training run'
         )
 
-  def _require_same(self, step, target, items):
-    """Compare names, shapes and dtypes on disk with the target's."""
+  def _require_same(self, step, target, items, config):
+    """Compare names, shapes, dtypes and config on disk with the target's."""
     self._require_items(step, items)
     metadata = self._manager.item_metadata(step)
     parts = {'ema': metadata['ema'].tree}
@@ -194,15 +262,42 @@ class Checkpoints:
     for part in ('step', 'params', 'ema', 'opt_state'):
       if part in parts:
         stored |= _signature({part: parts[part]})
-    wanted = _signature(target)
-    for name in [*wanted, *stored]:
-      there, here = stored.get(name, 'absent'), wanted.get(name, 'absent')
-      if there != here:
-        raise InputError(
-          f'the checkpoint in {self.directory / str(step)} is of another '
-          f'model: {name} is {there} there and {here} here; use the '
-          "workdir's own config or another --workdir"
-        )
+    leaf = _first_difference(stored, _signature(target))
+    saved = config and self.restore_config(step)
+    keys = differences(saved, config) if saved else {}
+    if leaf or keys:
+      raise InputError(
+        f'the checkpoint in {self._steps.folder(step)} is of another model: '
+        f'{_describe(leaf, keys)}'
+      )
+
+
+def _require_finite(step, state):
+  names = not_finite(state)
+  if names:
+    raise InputError(
+      f'{names[0]} and {len(names) - 1} other parameter(s) of step {step} hold '
+      'a NaN or an infinity; expected finite numbers; the newest checkpoint is '
+      'good: lower train.learning_rate or train.joint_learning_rate and run '
+      'again in a new --workdir'
+    )
+
+
+def _first_difference(stored, wanted) -> str | None:
+  """Return which parameter differs and how, if one does."""
+  for name in [*wanted, *stored]:
+    there, here = stored.get(name, 'absent'), wanted.get(name, 'absent')
+    if there != here:
+      return f'{name} is {there} there and {here} here'
+  return None
+
+
+def _describe(leaf: str | None, keys: dict[str, tuple]) -> str:
+  """Say how a model differs, and which keys of the config make the same."""
+  said = [f'{key}={a!r} there and {b!r} here' for key, (a, b) in keys.items()]
+  flags = ' '.join(f'--config.{key}={a!r}' for key, (a, _) in keys.items())
+  cure = f'set {flags}' if flags else "use the workdir's own config"
+  return f'{", ".join([leaf] * bool(leaf) + said)}; {cure} or another --workdir'
 
 
 def _signature(tree) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """The training loop: from options to trained weights, resuming if it can."""
 
+import contextlib
 import dataclasses
-import math
 import pathlib
 import time
 
@@ -14,12 +14,14 @@ from absl import logging
 from dance2wave import options as options_lib
 from dance2wave import pipeline
 from dance2wave.datasets import augment, mixture, opening
-from dance2wave.errors import InputError
+from dance2wave.errors import Interrupted
 from dance2wave.options import Options
 from dance2wave.pose.features import MOTION_DIM
 from dance2wave.training import optimizer as optimizer_lib
 from dance2wave.training import sharding, step
 from dance2wave.training.checkpoint import Checkpoints
+from dance2wave.training.interrupt import hold_signals
+from dance2wave.training.skips import Skips
 from dance2wave.training.state import TrainState
 from dance2wave.training.warm_start import warm_start
 from dance2wave.training.writer import MetricWriter
@@ -137,7 +139,8 @@ def restore_or_init(options, checkpoints, make_state, abstract):
   A new one starts from the runs of `train.init_from`, and says what it took.
   """
   if checkpoints.latest_step() is not None:
-    return checkpoints.restore_state(abstract)
+    config = options_lib.to_dict(options)
+    return checkpoints.restore_state(abstract, config=config)
   state = make_state(jax.random.key(options.seed))
   state, coverages = warm_start(options, state)
   for coverage in coverages:
@@ -171,29 +174,20 @@ def _place(batch, mesh):
   return sharding.shard_batch(kept, mesh)
 
 
-def _check_finite(number, figures):
-  """Stop before a step that is no number is logged or saved."""
-  for name in ('loss', 'grad_norm'):
-    if not math.isfinite(figures[name]):
-      raise InputError(
-        f'{name} is {figures[name]} at step {number}; expected a number; the '
-        'newest checkpoint is good: lower train.learning_rate or '
-        'train.joint_learning_rate and run again in a new --workdir'
-      )
-
-
 class _Log:
   """Read the figures of step N - 1 when step N has been dispatched."""
 
-  def __init__(self, options, writer, schedule, progress):
+  def __init__(self, options, writer, schedule, progress, skips):
     self._every = options.train.log_every
     self._last = options.train.num_steps
     self._writer, self._schedule = writer, schedule
     self._progress, self._waiting = progress, None
+    self._skips = skips
 
-  def push(self, number, figures, *, is_kept=False):
+  def push(self, number, figures, batch, *, is_kept=False):
     """Note the figures of a step that has been dispatched."""
     self.flush()
+    self._skips.push(number, figures, batch)
     if is_kept or number % self._every == 0 or number == self._last:
       self._waiting = (number, figures)
 
@@ -202,13 +196,14 @@ class _Log:
     self._waiting = (self._waiting[0], {**self._waiting[1], **figures})
 
   def flush(self):
-    """Write what waits."""
+    """Write what waits; stop where too many steps were skipped."""
+    self._skips.flush()
     if self._waiting is None:
       return
     number, figures = self._waiting
     self._waiting = None
     figures = {k: float(v) for k, v in jax.device_get(figures).items()}
-    _check_finite(number, figures)
+    figures['skipped'] = self._skips.take()
     rate = float(self._schedule(number - 1))
     self._writer.write_scalars(number, {**figures, 'learning_rate': rate})
     shown = {k: figures[k] for k in ('loss', 'nll', 'phase') if k in figures}
@@ -224,6 +219,10 @@ def train(options: Options, workdir: pathlib.Path) -> Trained:
 
   Returns:
     The averaged weights and the last held-out figures.
+
+  Raises:
+    Interrupted: on SIGTERM or SIGINT, after the current step was saved.
+    InputError: `train.max_skipped` steps in a row were skipped.
   """
   began = time.monotonic()
   mesh = sharding.make_mesh(options.mesh.data, options.mesh.fsdp)
@@ -250,27 +249,34 @@ def train(options: Options, workdir: pathlib.Path) -> Trained:
   held_out = _HeldOut(options, graphdef, mesh)
   is_first = jax.process_index() == 0
   with (
+    hold_signals() as held,
     Checkpoints(
       workdir / 'checkpoints', max_to_keep=options.train.max_to_keep
     ) as checkpoints,
     MetricWriter(workdir, active=is_first) as writer,
+    contextlib.ExitStack() as stack,
   ):
     state = restore_or_init(options, checkpoints, make_state, abstract)
     start, last = int(state.step), options.train.num_steps
     writer.rewind(start)
-    batches = make_pipeline(options, 'train').iterate(start)
+    pipe = make_pipeline(options, 'train')
+    batches = stack.enter_context(contextlib.closing(pipe.iterate(start)))
+    skips = Skips(options.train.max_skipped, pipe.source)
     figures = {}
     with tqdm.tqdm(
       total=last, initial=start, desc='train', unit='step', disable=not is_first
     ) as progress:
-      log = _Log(options, writer, schedule, progress)
+      log = _Log(options, writer, schedule, progress, skips)
       for number in range(start + 1, last + 1):
-        batch = _place(next(batches), mesh)
+        batch = next(batches)
         is_joint = number > options.train.pose_steps
-        state, news = steps[is_joint](state, batch, key)
+        state, news = steps[is_joint](state, _place(batch, mesh), key)
+        checkpoints.wait()  # for the step before, while this one is made
+        stopped = held.signal
         is_saved = number % options.train.save_every == 0 or number == last
+        is_saved = is_saved or stopped is not None
         is_scored = number % options.train.eval_every == 0 or number == last
-        log.push(number, news, is_kept=is_saved or is_scored)
+        log.push(number, news, batch, is_kept=is_saved or is_scored)
         progress.update()
         if is_scored:
           figures = held_out(state.ema)
@@ -278,8 +284,10 @@ def train(options: Options, workdir: pathlib.Path) -> Trained:
         if is_saved:
           log.flush()
           checkpoints.save(number, state, options_lib.to_dict(options))
+        if stopped is not None:
+          checkpoints.wait()
+          raise Interrupted(stopped, f'step {number} is saved')
       log.flush()
-    batches.close()
     figures = figures or held_out(state.ema)
     checkpoints.wait()
   return Trained(graphdef, state.ema, last, figures, time.monotonic() - began)

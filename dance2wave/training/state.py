@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from dance2wave.errors import InputError
 
@@ -26,6 +27,25 @@ class TrainState:
   params: dict
   ema: dict
   opt_state: Any
+
+
+def _finite_by_name(tree) -> dict[str, jax.Array]:
+  return {
+    leaf_name(path): jnp.all(jnp.isfinite(leaf))
+    for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]
+    if jnp.issubdtype(leaf.dtype, jnp.floating)
+  }
+
+
+def all_finite(tree) -> jax.Array:
+  """Return () bool: no leaf holds a NaN or an infinity; integers never do."""
+  return jnp.all(jnp.stack([*_finite_by_name(tree).values()]))
+
+
+def not_finite(tree) -> list[str]:
+  """Return the names of the leaves that hold a NaN or an infinity."""
+  flags = jax.device_get(jax.jit(_finite_by_name)(tree))
+  return [name for name, is_finite in flags.items() if not is_finite]
 
 
 def leaf_name(path) -> str:

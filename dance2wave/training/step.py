@@ -21,7 +21,7 @@ from dance2wave.training.losses import (
   style_losses,
   sum_head_losses,
 )
-from dance2wave.training.state import TrainState
+from dance2wave.training.state import TrainState, all_finite
 from dance2wave.training.window import draw_start, last_start, window_nll
 
 
@@ -165,22 +165,37 @@ def _update(loss_fn, optimizer, ema_decay, state, batch, key):
   key = jax.random.fold_in(key, state.step)
   grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
   (loss, figures), grads = grad_fn(state.params, batch, key)
+  grad_norm = optax.tree.norm(grads)
+  # An odd target may become a finite loss, so that the batch counts as well.
+  is_good = all_finite((loss, grad_norm, batch))
   updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
   params = optax.apply_updates(state.params, updates)
   # The average forgets the first, bad weights sooner than ema_decay alone.
   decay = jnp.minimum(ema_decay, (1.0 + state.step) / (10.0 + state.step))
   ema = optax.incremental_update(params, state.ema, 1.0 - decay)
+  params, ema, opt_state = jax.tree.map(
+    functools.partial(jnp.where, is_good),
+    (params, ema, opt_state),
+    (state.params, state.ema, state.opt_state),
+  )
   state = TrainState(
     step=state.step + 1, params=params, ema=ema, opt_state=opt_state
   )
-  figures = {'loss': loss, 'grad_norm': optax.tree.norm(grads), **figures}
+  figures = {
+    'loss': loss,
+    'grad_norm': grad_norm,
+    'skipped': ~is_good,
+    **figures,
+  }
   return state, figures
 
 
 def make_train_step(options: Options, graphdef, optimizer, *, is_joint: bool):
   """Return `step(state, batch, key) -> (state, figures)`, compiled.
 
-  A joint step of an audio-only run trains the WaveNet alone.
+  A joint step of an audio-only run trains the WaveNet alone. A step whose
+  batch, loss or gradients hold a NaN or an infinity changes nothing but the
+  number of the step, and its figure `skipped` is set.
   """
   second = _audio_loss if options.train.is_audio_only else _joint_loss
   loss = second if is_joint else _pose_loss

@@ -7,7 +7,7 @@ import re
 import jax
 
 from dance2wave.errors import InputError
-from dance2wave.options import Options
+from dance2wave.options import Options, to_dict
 from dance2wave.pose.features import MOTION_DIM
 from dance2wave.training import sharding, step, workdir
 from dance2wave.training.checkpoint import Checkpoints
@@ -34,7 +34,8 @@ def load_ema(folder: pathlib.Path) -> tuple[Options, object, dict]:
         f'{folder} holds no checkpoint yet; expected a run that has saved one; '
         f'train it with python -m dance2wave.main --workdir={folder}'
       )
-    return options, graphdef, checkpoints.restore_ema(abstract)
+    config = to_dict(options)
+    return options, graphdef, checkpoints.restore_ema(abstract, config=config)
 
 
 def _is_trained(options: Options, name: str) -> bool:
@@ -88,10 +89,17 @@ def _fit(folder, options, name, value, params) -> bool:
     return same_labels or not re.search(_PER_LABEL, name)
   if re.search(_PER_LABEL, name):
     return False
+  keys = workdir.differences(*map(to_dict, options))
+  sizes = [
+    f'{key}={a!r} there and {b!r} here'
+    for key, (a, b) in keys.items()
+    if key.startswith(('pose', 'wave.', 'sample_rate_hz'))
+  ]
   raise InputError(
     f'train.init_from={folder}: {name} has the shape {value.shape} there and '
-    f'{params[name].shape} here; expected equal sizes; take the sizes under '
-    f'pose and wave from {folder / "config.json"}'
+    f'{params[name].shape} here ({", ".join(sizes) or "same config"}); '
+    'expected equal sizes; take the sizes under pose and wave from '
+    f'{folder / "config.json"}'
   )
 
 

@@ -21,7 +21,11 @@ _MAY_CHANGE = (
   'train.eval_batches',
   'train.save_every',
   'train.max_to_keep',
+  'train.max_skipped',
 )
+
+# Keys that older runs do not have, with the value that they ran with.
+_ADDED = {'train': {'max_skipped': 10}}
 
 
 def _finite(value):
@@ -45,6 +49,33 @@ def _flat(values, prefix=''):
       yield prefix + key, list(value) if isinstance(value, tuple) else value
 
 
+def _with_added(config):
+  """Fill in the keys that an older run's config does not have."""
+  groups = {
+    key: {**values, **config[key]}
+    for key, values in _ADDED.items()
+    if isinstance(config.get(key), dict)
+  }
+  return {**config, **groups}
+
+
+def differences(old: dict, new: dict) -> dict[str, tuple]:
+  """Return (old, new) by key where two configs cannot share their weights.
+
+  Args:
+    old: nested config of a run, as `options.to_dict` or JSON gives it.
+    new: another one.
+  """
+  old, new = dict(_flat(old)), dict(_flat(new))
+  # Another dataset changes more: it is named first.
+  keys = sorted(old | new, key=lambda key: (key != 'dataset.name', key))
+  return {
+    key: (old.get(key), new.get(key))
+    for key in keys
+    if old.get(key) != new.get(key) and not key.startswith(_MAY_CHANGE)
+  }
+
+
 def read_options(workdir: pathlib.Path) -> Options:
   """Return the options that a workdir was made with."""
   path = workdir / 'config.json'
@@ -54,7 +85,7 @@ def read_options(workdir: pathlib.Path) -> Options:
       'run; train one with python -m dance2wave.main --workdir=...'
     )
   try:
-    return options_lib.parse(json.loads(path.read_text()))
+    return options_lib.parse(_with_added(json.loads(path.read_text())))
   except (json.JSONDecodeError, UnicodeDecodeError) as error:
     raise InputError(
       f'{path} is not JSON ({error}); expected the file that training wrote; '
@@ -81,15 +112,12 @@ def open_workdir(workdir: pathlib.Path, options: Options) -> None:
       'folder with permission to write; choose another --workdir'
     ) from error
   if _has_checkpoints(workdir):
-    old = dict(_flat(options_lib.to_dict(read_options(workdir))))
-    new = dict(_flat(options_lib.to_dict(options)))
-    # Another dataset changes more: it is named first.
-    for key in sorted(new, key=lambda key: key != 'dataset.name'):
-      value = new[key]
-      if old.get(key) != value and not key.startswith(_MAY_CHANGE):
-        raise InputError(
-          f'--workdir={workdir} was made with {key}={old.get(key)!r}, but the '
-          f'config says {value!r}; expected the same config; set '
-          f'--config.{key}={old.get(key)!r} or choose another --workdir'
-        )
+    old = options_lib.to_dict(read_options(workdir))
+    new = options_lib.to_dict(options)
+    for key, (there, here) in differences(old, new).items():
+      raise InputError(
+        f'--workdir={workdir} was made with {key}={there!r}, but the config '
+        f'says {here!r}; expected the same config; set --config.{key}={there!r}'
+        ' or choose another --workdir'
+      )
   write_json(workdir / 'config.json', options_lib.to_dict(options))
