@@ -19,6 +19,6 @@ def get_config(dataset='synthetic_dance'):
   config = wavenet.get_config(dataset)
   config.unlock()
   config.pose.describes = ('style', 'audio_features')
-  config.train.pose_steps = 600
+  config.train.pose_steps = 1200
   config.train.joint_steps = 0
   return config.lock()

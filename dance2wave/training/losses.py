@@ -13,7 +13,7 @@ HEAD_WEIGHTS = {
   'half_beat': 0.5,
   'onset': 0.5,
   'level': 0.5,
-  'loudness': 20.0,  # it changes little, and slowly
+  'loudness': 10.0,  # it changes little, and slowly
   'phase': 2.0,
   'style': 0.1,
   'audio_features': 0.5,
