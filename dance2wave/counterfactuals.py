@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from dance2wave.datasets import augment
-from dance2wave.metrics import sound, statistics, timing
+from dance2wave.metrics import embedding, sound, statistics, timing
 from dance2wave.metrics.beat_detector import detect_beats
 from dance2wave.metrics.report_tables import Figure
 from dance2wave.metrics.style_classifier import StyleClassifier
@@ -22,6 +22,7 @@ from dance2wave.sampling.offline import Dance, Generator
 SHIFTS_S = (-0.3, -0.16, 0.16, 0.3)
 STRETCHES = (0.85, 1.15)
 GROWTH = 1.5
+NUM_SEEDS = 3
 # Tempi that dancers keep; faster or slower ones are heard an octave off.
 TEMPI_BPM = (70.0, 170.0)
 
@@ -60,18 +61,20 @@ def _play(
   options: Options,
   generator: Generator,
   poses: Sequence[np.ndarray],
-  style: int = -1,
+  styles: Sequence[int] = (-1,),
+  seed: int | None = None,
 ) -> list[np.ndarray]:
   hop, rate_hz = options.samples_per_frame, options.pose_rate_hz
   dances = [
     Dance(
       np.asarray(motion_features(pose_FJD, rate_hz), np.float32),
       len(pose_FJD) * hop,
-      style,
+      styles[index % len(styles)],
     )
-    for pose_FJD in poses
+    for index, pose_FJD in enumerate(poses)
   ]
-  return generator.generate(dances, seed=options.sample.seed)
+  seed = options.sample.seed if seed is None else seed
+  return generator.generate(dances, seed=seed)
 
 
 def _later_s(
@@ -140,9 +143,9 @@ def measure(
   rate_hz, pose_rate_hz = options.sample_rate_hz, options.pose_rate_hz
 
   def play(
-    change: Callable[[np.ndarray], np.ndarray], style: int = -1
+    change: Callable[[np.ndarray], np.ndarray], styles: Sequence[int] = (-1,)
   ) -> Sounds:
-    return _play(options, generator, [change(p) for p in poses], style)
+    return _play(options, generator, [change(p) for p in poses], styles)
 
   def hear(sounds: Sounds) -> list[np.ndarray]:
     return [np.asarray(detect_beats(audio_T, rate_hz)) for audio_T in sounds]
@@ -166,6 +169,7 @@ def measure(
     )
   )
   figures += _loudness_figures(play, plain, rate_hz)
+  figures.append(_diversity_figure(options, generator, poses, plain))
   if classifier:
     figures += _style_figures(options, play, same_beats, classifier)
   return figures
@@ -258,13 +262,37 @@ def _loudness_figures(play, plain, rate_hz) -> list[Figure]:
   ]
 
 
+def _diversity_figure(options, generator, poses, plain) -> Figure:
+  """Play the same dance with other random numbers."""
+  first = options.sample.seed
+  takes = [plain] + [
+    _play(options, generator, poses, seed=first + n)
+    for n in range(1, NUM_SEEDS)
+  ]
+  rate_hz = options.sample_rate_hz
+  differences = [
+    embedding.diversity(embedding.embed(list(of_clip), rate_hz))
+    for of_clip in zip(*takes)
+  ]
+  return _figure(
+    'seed_diversity',
+    'other seeds: how different the sounds of one dance are',
+    differences,
+    '',
+    '',
+    f'mean distance of log-mel statistics over {NUM_SEEDS} seeds',
+  )
+
+
 def _style_figures(options, play, same_beats, classifier) -> list[Figure]:
+  """Ask for every style in turn, one dance after the other."""
   known = [s for s in options.styles if s in classifier.styles]
-  beats, obeyed = [], []
-  for style in known[:2]:
-    sounds = play(lambda p: p, options.styles.index(style))
-    beats += same_beats(sounds)
-    obeyed += [float(classifier.predict(a)[0] == style) for a in sounds]
+  asked = [options.styles.index(style) for style in known]
+  sounds = play(lambda p: p, asked)
+  obeyed = [
+    float(classifier.predict(audio_T)[0] == known[index % len(known)])
+    for index, audio_T in enumerate(sounds)
+  ]
   return [
     _figure(
       'style_obeyed',
@@ -272,12 +300,13 @@ def _style_figures(options, play, same_beats, classifier) -> list[Figure]:
       obeyed,
       'higher',
       '',
-      f'by our classifier, for {" and ".join(known[:2])}',
+      f'by our classifier; every dance is asked for one of {len(known)}, so '
+      f'that chance is {1 / len(known):.2f}',
     ),
     _figure(
       'style_f70',
       'style asked for: same beats',
-      beats,
+      same_beats(sounds),
       'higher',
       '',
       'F at 70 ms of the beats against those without a style',

@@ -108,6 +108,12 @@ FIGURES: Mapping[str, _Kind] = {
   'legacy_d2mgan_hit': _Kind(
     'legacy: D2M-GAN hit', 'higher', '', 'onsets in bins of one second'
   ),
+  'legacy_loris_precision': _Kind(
+    'legacy: LORIS BCS, a precision', 'higher', '', 'onsets in bins of 1 s'
+  ),
+  'legacy_loris_recall': _Kind(
+    'legacy: LORIS BHS, a recall', 'higher', '', 'onsets in bins of 1 s'
+  ),
   'legacy_aist_alignment': _Kind(
     'legacy: AIST++ beat alignment', 'higher', '', 'motion beats to music beats'
   ),
@@ -167,11 +173,15 @@ def _against_original(clip: Scored, audio_T: np.ndarray) -> dict[str, float]:
   num = min(len(audio_T), len(clip.original_T))
   pair = clip.original_T[:num], audio_T[:num]
   coverage, hit = legacy.d2mgan_coverage_hit(*pair, clip.sample_rate_hz)
+  bins = [legacy.loris_onset_bins(x_T, clip.sample_rate_hz) for x_T in pair]
+  precision, recall = legacy.loris_bin_scores(*bins)
   return {
     'onset_f': timing.onset_f(*pair, clip.sample_rate_hz),
     'spectral_distance': sound.spectral_distance(*pair, clip.sample_rate_hz),
     'legacy_d2mgan_coverage': coverage,
     'legacy_d2mgan_hit': hit,
+    'legacy_loris_precision': precision,
+    'legacy_loris_recall': recall,
   }
 
 
