@@ -40,4 +40,5 @@ def get_config(dataset='synthetic_dance'):
   config.train.log_every = 100
   config.train.eval_every = 2000
   config.train.save_every = 2000
+  config.sample.lead_s = 0.0  # to be measured on the validation split
   return config.lock()

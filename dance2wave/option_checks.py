@@ -137,6 +137,8 @@ def _check_shares(o):
   for key, value in shares.items():
     _require(0 <= value < 1, key, value, 'at least 0 and below 1')
   _require(0 < o.sample.top_p <= 1, 'sample.top_p', o.sample.top_p, 'in (0, 1]')
+  lead_s = o.sample.lead_s
+  _require(0 <= lead_s <= 0.1, 'sample.lead_s', lead_s, '0 to 0.1 s')
   steps = (o.train.pose_steps, o.train.joint_steps)
   _require(
     min(steps) >= 0 and sum(steps) > 0, 'train.joint_steps', steps, '>= 0'

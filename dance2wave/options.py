@@ -191,6 +191,8 @@ class SampleOptions:
     temperature: of the draws.
     top_p: mass of the most probable classes that are kept.
     guidance: weight of the conditional against the unconditional outputs.
+    lead_s: the sound is played so much earlier than it was drawn, because the
+      WaveNet's strokes come late by as much.
     seed: of the draws.
   """
 
@@ -199,6 +201,7 @@ class SampleOptions:
   temperature: float
   top_p: float
   guidance: float
+  lead_s: float
   seed: int
 
 

@@ -1,3 +1,4 @@
+import dataclasses
 import functools
 
 import jax
@@ -176,3 +177,20 @@ def test_an_unwanted_style_is_not_heard_and_a_wanted_one_is():
     for s in (-1, 2)
   )
   assert (plain != styled).any()
+
+
+def test_a_lead_plays_the_same_sound_earlier():
+  options, graphdef, params = small_model()
+  draw = offline.make_draw(options)
+
+  def play(lead_s, *durations_s):
+    sample = dataclasses.replace(options.sample, lead_s=lead_s)
+    led = dataclasses.replace(options, sample=sample)
+    make = offline.Generator(led, graphdef, params, draw)
+    return make.generate(dances(*durations_s))
+
+  late, early = play(0.0, 2.02, 0.7), play(0.02, 2.02, 0.7)
+  for before, after in zip(late, early):
+    assert len(after) == len(before)
+    np.testing.assert_array_equal(after[:-160], before[160:])
+    assert np.isfinite(after).all() and after[-160:].any()

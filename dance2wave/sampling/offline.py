@@ -90,6 +90,7 @@ class Generator:
 
   def __init__(self, options, graphdef, params, draw, engine='auto'):
     self._options, self._params = options, params
+    self._lead_samples = round(options.sample.lead_s * options.sample_rate_hz)
     self._engine = make_engine(engine, graphdef, params, draw)
     self.engine_name = self._engine.name
 
@@ -103,8 +104,8 @@ class Generator:
 
     F covers the longest clip in whole pieces and one closing frame.
     """
-    hop = self._options.samples_per_frame
-    longest = max(-(-dance.num_samples // hop) for dance in dances)
+    hop, lead = self._options.samples_per_frame, self._lead_samples
+    longest = max(-(-(d.num_samples + lead) // hop) for d in dances)
     pieces = max(1, -(-longest // _PIECE_FRAMES))
     motion, valid = _collate(dances, pieces * _PIECE_FRAMES + 1)
     context, heads = self._listen(self._params, motion, valid)
@@ -133,6 +134,7 @@ class Generator:
       audio_BT = np.concatenate(list(threads.map(one_group, groups)))
     if self._options.wave.is_levelled:
       audio_BT = self._played(audio_BT, heads)
+    audio_BT = audio_BT[:, self._lead_samples :]
     return [audio_BT[i, : d.num_samples] for i, d in enumerate(dances)]
 
   def _played(self, levelled_BT, heads):
