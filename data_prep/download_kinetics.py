@@ -224,13 +224,13 @@ def main(argv: Sequence[str]) -> None:
 
 def run_from_command_line() -> None:
   """Run with `sys.argv`; a bad flag is one line and exit status 2."""
-  try:
-    with one_line_errors():
+  with one_line_errors():
+    try:
       app.run(main, argv=translate(sys.argv), flags_parser=parse_flags)
-  except KeyboardInterrupt:
-    print('stopped; the same command goes on from here', file=sys.stderr)
-    sys.stderr.flush()
-    os._exit(130)  # no thread is waited for: what is on disk is safe
+    except KeyboardInterrupt:
+      print('stopped; the same command goes on from here', file=sys.stderr)
+      sys.stderr.flush()
+      os._exit(130)  # no thread is waited for: what is on disk is safe
 
 
 if __name__ == '__main__':

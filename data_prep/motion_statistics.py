@@ -1,7 +1,7 @@
 """Compare how real dancers move with how synthetic ones do.
 
-    python -m data_prep.motion_statistics --input=dance.bvh --input=FOLDER
-    python -m data_prep.motion_statistics --input=FOLDER --kind=natural
+    python -m data_prep.motion_statistics --capture=dance.bvh --capture=FOLDER
+    python -m data_prep.motion_statistics --capture=FOLDER --kind=natural
 
 Prints a line for each statistic: the 5, 50 and 95 % quantiles of synthetic
 clips, and the value of each capture, marked where it lies outside. Lengths are
@@ -23,7 +23,9 @@ from dance2wave.pose.source import read_pose
 from dance2wave.pose.track import PoseTrack
 from dance2wave.sampling.files import find_inputs
 
-_INPUT = flags.DEFINE_multi_string('input', [], 'Captures, or folders of them.')
+_CAPTURE = flags.DEFINE_multi_string(
+  'capture', [], 'Captures, or folders of them.'
+)
 _KIND = flags.DEFINE_string('kind', 'default', 'Of synthetic dancers.')
 _CLIPS = flags.DEFINE_integer('num_clips', 120, 'Of synthetic dancers.')
 
@@ -177,7 +179,7 @@ def main(argv: list[str]) -> None:
   """Print the table."""
   del argv
   with one_line_errors():
-    real = {p.stem: measure(read_pose(p)) for p in find_inputs(_INPUT.value)}
+    real = {p.stem: measure(read_pose(p)) for p in find_inputs(_CAPTURE.value)}
     synthetic = [
       measure(synthetic_track(index, _KIND.value))
       for index in range(_CLIPS.value)

@@ -19,6 +19,8 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from configs import debug
+from dance2wave import options as options_lib
 from dance2wave.errors import InputError
 from dance2wave.models import quantise
 from dance2wave.models.wavenet import WaveNet
@@ -280,8 +282,9 @@ def test_a_model_that_is_not_finite_is_not_made_up_for():
 
 
 def test_auto_is_cpu_on_processors():
-  model = make_model()
-  assert offline.Generator(None, *model, Draw()).engine_name == 'cpu'
+  options = options_lib.parse(debug.get_config())
+  generator = offline.Generator(options, *make_model(), Draw())
+  assert generator.engine_name == 'cpu'
   for name in ('xla', 'cpu'):
     assert engines.make_engine(name, *model, Draw()).name == name
 

@@ -333,8 +333,8 @@ def real_run(tmp_path_factory):
       {'wave__layers_per_cycle': 5},
       (
         'wave/',
-        'float32[22, 64] there',
-        '[22, 80] here',
+        'float32[23, 64] there',
+        '[23, 80] here',
         'wave.layers_per_cycle=4',
       ),
     ),

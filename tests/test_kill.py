@@ -25,6 +25,13 @@ MOMENTS = {
   'rename': 0.0,
 }
 
+# Resets SIGINT and becomes the command that follows.
+_HEARS_SIGINT = """
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
 
 class Run:
   """A run of the main job that is started again after every end.
@@ -53,12 +60,11 @@ class Run:
     """Start it; a shell's background job would not hear SIGINT."""
     with self._stderr.open('w') as stderr:
       return subprocess.Popen(
-        self._command,
+        [sys.executable, '-c', _HEARS_SIGINT, *self._command],
         cwd=ROOT,
         env=os.environ | {'JAX_PLATFORMS': 'cpu'},
         stdout=subprocess.DEVNULL,
         stderr=stderr,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
       )
 
   def lines(self):

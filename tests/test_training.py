@@ -222,6 +222,7 @@ def test_workdir_config_may_change_only_where_it_is_harmless(tmp_path):
 
 def test_a_worn_past_differs_by_gain_and_noise_and_its_targets_do_not():
   config = debug.get_config().to_dict()
+  config['train'] |= {'past_noise': 0.0, 'past_gain_db': 0.0}
   plain = options_lib.parse(config)
   config['train'] |= {'past_noise': 0.1, 'past_gain_db': 6.0}
   worn = options_lib.parse(config)
