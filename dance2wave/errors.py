@@ -52,23 +52,22 @@ def one_line_errors() -> Iterator[None]:
   try:
     yield
   except InputError as error:
-    _leave(str(error))
+    leave(str(error))
   except Interrupted as error:
     for number in (signal.SIGTERM, signal.SIGINT):
       signal.signal(number, signal.SIG_IGN)  # All is saved: leave in peace.
-    _leave(str(error), error.status)
-  except KeyboardInterrupt:
-    _leave('stopped by SIGINT', 128 + signal.SIGINT)
+    leave(str(error), error.status)
   except OSError as error:
     if error.errno not in _DISK:
       raise
-    _leave(
+    leave(
       f'{error.filename or "a file"}: {error.strerror}; expected a place with '
       'room and permission; free some space or choose another place'
     )
 
 
-def _leave(line: str, status: int = 2) -> None:
+def leave(line: str, status: int = 2) -> None:
+  """Print one line to stderr and exit."""
   print(f'dance2wave: {" ".join(line.split())}', file=sys.stderr)
   sys.exit(status)
 

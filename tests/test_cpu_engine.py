@@ -283,7 +283,8 @@ def test_a_model_that_is_not_finite_is_not_made_up_for():
 
 def test_auto_is_cpu_on_processors():
   options = options_lib.parse(debug.get_config())
-  generator = offline.Generator(options, *make_model(), Draw())
+  model = make_model()
+  generator = offline.Generator(options, *model, Draw())
   assert generator.engine_name == 'cpu'
   for name in ('xla', 'cpu'):
     assert engines.make_engine(name, *model, Draw()).name == name
