@@ -120,6 +120,18 @@ def test_no_mutation_of_any_file_is_read(two_steps, tmp_path, caplog):
   sweep(two_steps, tmp_path, caplog, count, seed=0)
 
 
+@pytest.mark.parametrize('mutation', MUTATIONS)
+def test_a_damaged_description_is_one_warning_too(
+  two_steps, tmp_path, caplog, mutation
+):
+  """It is read as soon as a folder is opened."""
+  place = copied(two_steps, tmp_path / 'run')
+  mutate(
+    place / '2' / '_CHECKPOINT_METADATA', mutation, np.random.default_rng(0)
+  )
+  assert_falls_back(place, '_CHECKPOINT_METADATA', caplog, is_ema_only=False)
+
+
 @pytest.mark.slow
 def test_no_mutation_of_two_hundred_is_read(two_steps, tmp_path, caplog):
   sweep(two_steps, tmp_path, caplog, 200, seed=1)

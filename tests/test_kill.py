@@ -109,7 +109,9 @@ class Run:
     seen = {
       'start': lambda: True,
       'compile': lambda: 'train: ' in self.stderr(),
-      'step': lambda: self.size() > size and max(self.lines()) >= before + more,
+      'step': lambda: (
+        self.size() > size and max(self.lines(), default=0) >= before + more
+      ),
       'save': lambda: any('tmp' in name for name in self.names()),
       'rename': lambda: any('unsigned' in name for name in self.names()),
     }
