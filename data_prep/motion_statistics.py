@@ -112,7 +112,7 @@ def measure(track: PoseTrack) -> dict[str, float]:
   assert moved_FM.shape[1] == MOTION_DIM
   size = motion_size(pose, RATE_HZ)
   hip_y = pose[:, _HIPS, 1].mean(axis=1)
-  relative = pose[:, _HIPS, 1].mean(axis=1) - pose[:, _ANKLES, 1].max(axis=1)
+  relative = hip_y - pose[:, _ANKLES, 1].max(axis=1)
   wrist_y = pose[:, _WRISTS, 1].mean(axis=1) - pose[:, _AT['neck'], 1]
   foot_x = pose[:, _ANKLES, 0].mean(axis=1)
   hip_middle, hip_high = _band_shares(relative)
@@ -179,7 +179,8 @@ def main(argv: list[str]) -> None:
   """Print the table."""
   del argv
   with one_line_errors():
-    real = {p.stem: measure(read_pose(p)) for p in find_inputs(_CAPTURE.value)}
+    captures = find_inputs(_CAPTURE.value, '--capture')
+    real = {path.stem: measure(read_pose(path)) for path in captures}
     synthetic = [
       measure(synthetic_track(index, _KIND.value))
       for index in range(_CLIPS.value)

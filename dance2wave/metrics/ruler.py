@@ -173,15 +173,14 @@ def _against_original(clip: Scored, audio_T: np.ndarray) -> dict[str, float]:
   num = min(len(audio_T), len(clip.original_T))
   pair = clip.original_T[:num], audio_T[:num]
   coverage, hit = legacy.d2mgan_coverage_hit(*pair, clip.sample_rate_hz)
-  bins = [legacy.loris_onset_bins(x_T, clip.sample_rate_hz) for x_T in pair]
-  precision, recall = legacy.loris_bin_scores(*bins)
+  loris = legacy.loris_scores([pair], clip.sample_rate_hz)
   return {
     'onset_f': timing.onset_f(*pair, clip.sample_rate_hz),
     'spectral_distance': sound.spectral_distance(*pair, clip.sample_rate_hz),
     'legacy_d2mgan_coverage': coverage,
     'legacy_d2mgan_hit': hit,
-    'legacy_loris_precision': precision,
-    'legacy_loris_recall': recall,
+    'legacy_loris_precision': loris.bcs,
+    'legacy_loris_recall': loris.bhs,
   }
 
 

@@ -17,8 +17,13 @@ def mu_law_encode(signal, levels=256):
 
 def mu_law_decode(codes, levels=256):
   """Map mu-law codes back to [-1, 1]; the code of zero to zero."""
-  bent = 2 * codes.astype(jnp.float32) / (levels - 1) - 1
+  bent = bent_of_codes(codes, levels)
   return jnp.where(codes == levels // 2, 0.0, unbend(bent, levels))
+
+
+def bent_of_codes(codes, levels=256):
+  """Return the places of mu-law codes on the mu-law scale, in [-1, 1]."""
+  return 2.0 * codes.astype(jnp.float32) / (levels - 1) - 1.0
 
 
 def bend(signal, levels=256):

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from dance2wave.models.quantise import unbend
+from dance2wave.models.quantise import bent_of_codes, unbend
 from dance2wave.sampling import xla
 from dance2wave.sampling.cpu_kernel import (
   CLIPS,
@@ -93,7 +93,7 @@ def _pack_net(wave, levels):
 
 @functools.partial(jax.jit, static_argnums=0)
 def _signal_of_classes(levels):
-  return 2.0 * jnp.arange(levels) / (levels - 1) - 1.0
+  return bent_of_codes(jnp.arange(levels), levels)
 
 
 def _condition(graphdef, params, context_BFC, style_B, is_guided):
@@ -165,15 +165,7 @@ class CpuEngine:
     return {'rings': rings, 'bent': np.zeros(batch, np.float32), 'sample': 0}
 
   def run(self, context_BFC, style_B, uniform_FSB2, state):
-    """Return samples (B, (F - 1) x hop) in [-1, 1], and the state to go on.
-
-    Args:
-      context_BFC: frames f .. f + n; the last one only closes the
-        interpolation and comes again as the first of the next call.
-      style_B: (B,) style index, -1 where it is not said.
-      uniform_FSB2: from `draw_uniform` for frames f .. f + n - 1.
-      state: from `start` or from an earlier call; used up.
-    """
+    """Draw as `XlaEngine.run` does: samples (B, (F - 1) x hop), the state."""
     given = self._condition(
       self.params, jnp.asarray(context_BFC), jnp.asarray(style_B)
     )

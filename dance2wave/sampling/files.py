@@ -41,8 +41,10 @@ def _is_dance(path: pathlib.Path) -> bool:
   return path.suffix.lower() in VIDEO_SUFFIXES or holds_poses(path)
 
 
-def find_inputs(paths: Sequence[str]) -> list[pathlib.Path]:
-  """Return the files that are named, and those in folders that are named."""
+def find_inputs(
+  paths: Sequence[str], flag: str = '--input'
+) -> list[pathlib.Path]:
+  """Return the files that `flag` names, and those in folders that it names."""
   known, found = (*VIDEO_SUFFIXES, *POSE_SUFFIXES), []
   for name in paths:
     path = pathlib.Path(name)
@@ -50,21 +52,21 @@ def find_inputs(paths: Sequence[str]) -> list[pathlib.Path]:
       inside = sorted(p for p in path.iterdir() if _is_dance(p))
       if not inside:
         raise InputError(
-          f'--input={path} holds no dance; expected files that end in '
+          f'{flag}={path} holds no dance; expected files that end in '
           f'{", ".join(known)}; name another folder'
         )
       found += inside
     elif not path.exists():
       raise InputError(
-        f'--input={path} does not exist; expected a video, a pose file (.npz), '
+        f'{flag}={path} does not exist; expected a video, a pose file (.npz), '
         'a motion capture (.bvh, .txt) or a folder of them; correct the path'
       )
     else:
       found.append(path)
   if not found:
     raise InputError(
-      '--input is missing; expected a video, .npz, .bvh, .txt or a folder; '
-      'give --input=dance.mp4'
+      f'{flag} is missing; expected a video, .npz, .bvh, .txt or a folder; '
+      f'give {flag}=dance.mp4'
     )
   return found
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from dance2wave.models.quantise import unbend
+from dance2wave.models.quantise import bent_of_codes, unbend
 from dance2wave.sampling.draw import draw_class, draw_mixture
 
 
@@ -57,7 +57,7 @@ def _one_sample(wave, draw, carry, inputs):
     bent = draw_mixture(outputs, uniform, **options)
   else:
     code = draw_class(outputs, uniform[:, 1], **options)
-    bent = 2.0 * code / (draw.levels - 1) - 1.0
+    bent = bent_of_codes(code, draw.levels)
   return {'wave': state, 'bent': bent}, bent
 
 

@@ -192,8 +192,7 @@ class Checkpoints:
       InputError: no such step or no good one, a parameter of other shape,
         dtype or name, or a model of another config.
     """
-    self.wait()
-    step = self._steps.find(step)
+    step = self._find(step)
     self._require_same(step, abstract_state, ('state', 'ema'), config)
     target = _placed(abstract_state)
     rest = {
@@ -216,8 +215,7 @@ class Checkpoints:
     config: dict | None = None,
   ) -> dict:
     """Restore the averaged parameters alone; else as `restore_state`."""
-    self.wait()
-    step = self._steps.find(step)
+    step = self._find(step)
     self._require_same(step, {'ema': abstract_ema}, ('ema',), config)
     items = ocp.args.Composite(
       ema=ocp.args.StandardRestore(_placed(abstract_ema))
@@ -230,11 +228,14 @@ class Checkpoints:
     Raises:
       InputError: no such step.
     """
-    self.wait()
-    step = self._steps.find(step)
+    step = self._find(step)
     self._require_items(step, ('config',))
     items = ocp.args.Composite(config=ocp.args.JsonRestore())
     return self._manager.restore(step, args=items)['config']
+
+  def _find(self, step):
+    self.wait()
+    return self._steps.find(step)
 
   def _require_items(self, step, items):
     for item in items:

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from dance2wave.models.pose_transformer import LOUDNESS, PHASE, activate_heads
+from dance2wave.models.pose_transformer import HEADS, PHASE, activate_heads
 from dance2wave.models.quantise import bend, mixture_log_prob, mu_law_encode
 
 # Weights of what the heads are asked for; style and audio features only where
@@ -47,20 +47,11 @@ def head_losses(heads_BFH, batch):
   valid = batch['valid_BF']
   known = valid & (batch['beat_phase_BF'] >= 0)
   heard = valid & batch['has_audio_B'][:, None]
-  losses = {
-    'beat': binary_cross_entropy(heads[..., 0], batch['beat_BF']),
-    'half_beat': binary_cross_entropy(heads[..., 1], batch['half_beat_BF']),
-    'onset': binary_cross_entropy(heads[..., 2], batch['onset_BF']),
-    'level': binary_cross_entropy(heads[..., 3], batch['level_BF']),
-    'loudness': binary_cross_entropy(
-      heads[..., LOUDNESS], batch['loudness_BF']
-    ),
-  }
-  of_beats = ('beat', 'half_beat')
-  losses = {
-    k: masked_mean(v, known if k in of_beats else heard)
-    for k, v in losses.items()
-  }
+  losses = {}
+  for index, name in enumerate(HEADS[:PHASE]):
+    loss_BF = binary_cross_entropy(heads[..., index], batch[f'{name}_BF'])
+    mask_BF = known if name in ('beat', 'half_beat') else heard
+    losses[name] = masked_mean(loss_BF, mask_BF)
   angle = 2 * jnp.pi * batch['beat_phase_BF']
   wanted = jnp.stack([jnp.cos(angle), jnp.sin(angle)], axis=-1)
   error = jnp.sum((activate_heads(heads)[..., PHASE:] - wanted) ** 2, axis=-1)

@@ -30,6 +30,8 @@ MATRIX_RULES = (
   (r'(^|/)kernel$', MuonDimensionNumbers(0, 1)),
   (r'(^|/)(taps|residual)$', MuonDimensionNumbers(1, 2)),
 )
+# For `train.optimizer` 'adam': nothing is a matrix.
+NO_MATRICES = (('', None),)
 # Root mean square of a matrix's update in units of the learning rate. Adam's
 # own is near 0.2 (Liu et al. 2025, eq. 4); small models want more.
 _MATRIX_RMS = 1.6
@@ -84,44 +86,32 @@ def decay_mask(params, rules=DECAY_RULES):
   )
 
 
-# For `train.optimizer` 'adam': nothing is a matrix.
-NO_MATRICES = (('', None),)
-
-
-def matrix_axes(params, rules=MATRIX_RULES):
-  """Return the tree of `MuonDimensionNumbers`, None where Adam is used.
-
-  Raises:
-    InputError: a parameter is covered by no rule.
-  """
-  return jax.tree_util.tree_map_with_path(
-    lambda path, _: first_match(rules, leaf_name(path), 'the matrix rules'),
-    params,
-  )
-
-
-def _scale_to_rms(rules, updates):
-  """Give orthogonal matrices the root mean square that is wanted.
-
-  Of an orthogonal (I, O) matrix it is 1 / sqrt(max(I, O)).
-  """
-
-  def scale(path, update):
-    axes = first_match(rules, leaf_name(path), 'the matrix rules')
-    longest = max(update.shape[axes[0]], update.shape[axes[1]])
-    return _MATRIX_RMS * longest**0.5 * update
-
-  return jax.tree_util.tree_map_with_path(scale, updates)
+def _axes(rules, path):
+  """Return the axes of a parameter's matrices, None where it has none."""
+  return first_match(rules, leaf_name(path), 'the matrix rules')
 
 
 def _muon(rules) -> optax.GradientTransformation:
-  # Newton and Schulz's iterations keep the momentum's directions and make
-  # all of them equally long.
+  """Give matrices orthogonal updates of the root mean square that is wanted.
+
+  Newton and Schulz's iterations keep the momentum's directions and make all
+  of them equally long; the root mean square of an orthogonal (I, O) matrix is
+  1 / sqrt(max(I, O)).
+  """
+  with_path = jax.tree_util.tree_map_with_path
+
+  def scale(path, update):
+    axes = _axes(rules, path)
+    longest = max(update.shape[axes[0]], update.shape[axes[1]])
+    return _MATRIX_RMS * longest**0.5 * update
+
   return optax.chain(
     scale_by_muon(
-      weight_dimension_numbers=lambda params: matrix_axes(params, rules)
+      weight_dimension_numbers=lambda params: with_path(
+        lambda path, _: _axes(rules, path), params
+      )
     ),
-    optax.stateless(lambda updates, _: _scale_to_rms(rules, updates)),
+    optax.stateless(lambda updates, _: with_path(scale, updates)),
   )
 
 
@@ -138,9 +128,8 @@ def make_optimizer(
   """Return Muon and Adam with decoupled decay, after clipping by global norm.
 
   Muon (Jordan 2024) updates matrices by the nearest orthogonal matrix of
-  their momentum; at equal cost the default config comes 0.1 nats further
-  than with Adam alone. The rest gets Adam (Kingma and Ba 2015); decay is
-  that of AdamW (Loshchilov and Hutter 2019).
+  their momentum; docs/ablations.md says what that gains. The rest gets Adam
+  (Kingma and Ba 2015); decay is that of AdamW (Loshchilov and Hutter 2019).
 
   Args:
     schedule: the learning rate as a function of the updates made so far.
@@ -157,10 +146,8 @@ def make_optimizer(
   """
 
   def kinds(params):
-    return jax.tree.map(
-      lambda axes: 'adam' if axes is None else 'muon',
-      matrix_axes(params, matrix_rules),
-      is_leaf=lambda x: x is None or isinstance(x, MuonDimensionNumbers),
+    return jax.tree_util.tree_map_with_path(
+      lambda path, _: 'muon' if _axes(matrix_rules, path) else 'adam', params
     )
 
   return optax.chain(
