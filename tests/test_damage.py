@@ -12,9 +12,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from small_config import options_with
 from test_checkpoint import abstract, assert_same_bits, make_params, make_state
 
-from configs import debug
 from dance2wave import options as options_lib
 from dance2wave.errors import InputError
 from dance2wave.pose.features import MOTION_DIM
@@ -307,17 +307,6 @@ def test_from_one_to_eight_devices_and_back_no_bit_changes(tmp_path):
       checkpoints.save(number, placed, CONFIG)
 
 
-def real_options(**changes):
-  config = debug.get_config().to_dict()
-  for key, value in changes.items():
-    group, _, name = key.partition('__')
-    if name:
-      config[group][name] = value
-    else:
-      config[group] = value
-  return options_lib.parse(config)
-
-
 def params_of(options):
   _, init = step.split_model(options, MOTION_DIM)
   return jax.eval_shape(init, jax.random.key(0))
@@ -327,7 +316,7 @@ def params_of(options):
 def real_run(tmp_path_factory):
   """A workdir with one step of the debug model, as training leaves it."""
   folder = tmp_path_factory.mktemp('real')
-  options = real_options()
+  options = options_with()
   workdir.open_workdir(folder, options)
   params = jax.tree.map(
     lambda x: jnp.zeros(x.shape, x.dtype), params_of(options)
@@ -378,7 +367,7 @@ def test_another_model_names_parameter_and_config_key(
   real_run, tmp_path, changes, words
 ):
   """Also where somebody has edited config.json, or only the rate differs."""
-  options = real_options(**changes)
+  options = options_with(**changes)
   folder = copied(real_run, tmp_path / 'run')
   (folder / 'config.json').unlink()
   workdir.write_json(folder / 'config.json', options_lib.to_dict(options))
@@ -396,7 +385,7 @@ def test_another_model_names_parameter_and_config_key(
 
 
 def test_another_dtype_is_named_and_never_cast(real_run):
-  options = real_options()
+  options = options_with()
   params = jax.tree.map(
     lambda x: jax.ShapeDtypeStruct(x.shape, jnp.bfloat16), params_of(options)
   )

@@ -151,3 +151,5 @@ def test_notes_beside_dances_are_no_dances(tmp_path):
   assert evaluation._dance_of(tmp_path / 'dance.wav', tmp_path) == dance
   with pytest.raises(InputError, match='has no dance'):
     evaluation._dance_of(tmp_path / 'sound.wav', tmp_path)
+  with pytest.raises(InputError, match='--capture is missing'):
+    files.find_inputs([], '--capture')

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from dance2wave.datasets import targets
 from dance2wave.models import loudness as loudness_lib
 from dance2wave.models.dance2wave import Dance2Wave
 from dance2wave.models.layers import GatedConv, LocalAttention
@@ -267,3 +268,14 @@ def test_levelled_sound_gets_its_loudness_back():
   samples = loudness_lib.gain_of_samples(loudness, 4)
   wanted = np.interp(np.arange(12) / 4, np.arange(4), np.asarray(gains[0]))
   np.testing.assert_allclose(samples[0], wanted, rtol=1e-6)
+
+
+def test_loudness_means_the_same_to_targets_and_to_gains():
+  """Sound of -32 dB has -20 dB when it is levelled."""
+  time_s = np.arange(4 * 8000) / 8000
+  sound = np.float32(10 ** (-32 / 20) * 2**0.5) * np.sin(2e3 * np.pi * time_s)
+  asked = targets.loudness(sound.astype(np.float32), 160, 50)
+  gains = loudness_lib.gain_of_samples(jnp.append(asked, asked[-1])[None], 160)
+  levelled = sound / np.asarray(gains[0])
+  rms_db = 20 * np.log10(np.sqrt(np.mean(levelled**2)))
+  np.testing.assert_allclose(rms_db, -20.0, atol=0.01)

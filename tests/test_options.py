@@ -1,19 +1,9 @@
 import pytest
+from small_config import config_with
 
 from configs import debug, wavenet, wavenet_large
 from dance2wave import options
 from dance2wave.errors import InputError
-
-
-def config_with(**changes):
-  config = debug.get_config().to_dict()
-  for key, value in changes.items():
-    group = config
-    *path, last = key.split('__')
-    for name in path:
-      group = group[name]
-    group[last] = value
-  return config
 
 
 @pytest.mark.parametrize('module', [debug, wavenet, wavenet_large])

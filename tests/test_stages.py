@@ -6,8 +6,9 @@ import jax
 import numpy as np
 import pytest
 from flashing import flashing_clip
+from small_config import options_with
 
-from configs import audio_pretrain, debug, pose_transformer, wavenet
+from configs import audio_pretrain, pose_transformer, wavenet
 from dance2wave import experiment, pipeline
 from dance2wave import options as options_lib
 from dance2wave.datasets import clips, styles
@@ -19,15 +20,7 @@ from dance2wave.training.optimizer import make_optimizer
 
 
 def make_options(data_dir, **changes):
-  config = debug.get_config().to_dict()
-  config['dataset']['data_dir'] = str(data_dir)
-  for key, value in changes.items():
-    group, _, name = key.partition('__')
-    if name:
-      config[group][name] = value
-    else:
-      config[group] = value
-  return options_lib.parse(config)
+  return options_with(dataset__data_dir=str(data_dir), **changes)
 
 
 @pytest.fixture(scope='module')

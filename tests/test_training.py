@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from small_config import options_with
 
 from configs import debug, wavenet_large
 from dance2wave import experiment, pipeline
@@ -24,12 +25,7 @@ def data_dir(tmp_path_factory):
 
 
 def make_options(data_dir, **changes):
-  config = debug.get_config().to_dict()
-  config['dataset']['data_dir'] = str(data_dir)
-  for key, value in changes.items():
-    group, name = key.split('__')
-    config[group][name] = value
-  return options_lib.parse(config)
+  return options_with(dataset__data_dir=str(data_dir), **changes)
 
 
 def losses(folder):

@@ -1,14 +1,14 @@
 """Natural dancers: what real ones do with a beat, and everything else.
 
-    plan ── manner, sections ──> events of six layers ──┐
-                                                        ├─ angles ─ body ─> joints
-    walking, turning, swaying, fidgeting ───────────────┘
+    plan ── manner, sections ──> events of six layers ─┐
+                                                       ├─ angles ─body ─> joints
+    walking, turning, swaying, fidgeting ──────────────┘
 
 Nothing here is always so. Bounces are lowest, steps land and gestures stop
 near the beat, early or late by a dancer's habit and a little at random, on
 every beat, every second or between beats, harder on some than on others; and
 then the dancer holds, turns, walks off or moves to no beat at all.
-"""  # noqa: E501
+"""
 
 import numpy as np
 import scipy.ndimage
