@@ -1,8 +1,8 @@
 """Natural dancers: what real ones do with a beat, and everything else.
 
-    plan ── manner, sections ──> events of six layers ─┐
-                                                       ├─ angles ─body ─> joints
-    walking, turning, swaying, fidgeting ──────────────┘
+    plan ── manner, sections ──> events of six layers─┐
+                                                      ├─ angles ─ body ─> joints
+    walking, turning, swaying, fidgeting ─────────────┘
 
 Nothing here is always so. Bounces are lowest, steps land and gestures stop
 near the beat, early or late by a dancer's habit and a little at random, on
