@@ -83,6 +83,8 @@ def get_config(dataset='synthetic_dance'):
   config.train.is_audio_only = False
   config.train.init_from = ()
   config.train.compute_dtype = 'float32'
+  config.train.accumulate = 1
+  config.train.remat = False
   config.train.log_every = 10
   config.train.eval_every = 300
   config.train.eval_batches = 16
@@ -90,7 +92,7 @@ def get_config(dataset='synthetic_dance'):
   config.train.max_to_keep = 2
   config.train.max_skipped = 10
 
-  config.mesh = ConfigDict({'data': 1, 'fsdp': 1})
+  config.mesh = ConfigDict({'data': 1, 'fsdp': 1, 'tensor': 1})
 
   config.sample = ConfigDict()
   config.sample.num_clips = 64

@@ -69,6 +69,8 @@ def _check_sizes(o):
     'train.clip_norm': o.train.clip_norm,
     'mesh.data': o.mesh.data,
     'mesh.fsdp': o.mesh.fsdp,
+    'mesh.tensor': o.mesh.tensor,
+    'train.accumulate': o.train.accumulate,
     'sample.num_clips': o.sample.num_clips,
     'sample.temperature': o.sample.temperature,
     'sample.guidance': o.sample.guidance,
@@ -118,12 +120,12 @@ def _check_choices(o):
   for word in o.pose.describes:
     allowed = ('style', 'audio_features')
     _require(word in allowed, 'pose.describes', o.pose.describes, str(allowed))
-  devices = o.mesh.data * o.mesh.fsdp
+  parts = o.mesh.batch_ways * o.train.accumulate
   _require(
-    o.train.batch_size % devices == 0,
+    o.train.batch_size % parts == 0,
     'train.batch_size',
     o.train.batch_size,
-    f'a multiple of mesh.data x mesh.fsdp = {devices}',
+    f'a multiple of mesh.data x mesh.fsdp x train.accumulate = {parts}',
   )
 
 

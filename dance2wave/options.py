@@ -132,6 +132,9 @@ class TrainOptions:
     init_from: workdirs of finished runs whose trained parameters this one
       starts from.
     compute_dtype: 'float32' or 'bfloat16'; parameters stay float32.
+    accumulate: parts in which a batch is taken, one after another, to save
+      memory; the result is the same but for rounding.
+    remat: keep only the inputs of layers for the gradients, to save memory.
     log_every: steps between lines of metrics.
     eval_every: steps between held-out likelihoods.
     eval_batches: batches of each.
@@ -166,6 +169,8 @@ class TrainOptions:
   save_every: int
   max_to_keep: int
   max_skipped: int
+  accumulate: int = 1
+  remat: bool = False
 
   @property
   def num_steps(self) -> int:
@@ -175,10 +180,27 @@ class TrainOptions:
 
 @dataclasses.dataclass(frozen=True)
 class MeshOptions:
-  """Devices along each axis of the mesh."""
+  """Devices along each axis of the mesh; see `training/sharding.py`.
+
+  Attributes:
+    data: clips are split over these.
+    fsdp: clips are, and parameters with all that belongs to them.
+    tensor: the channels of matrices are, within a clip.
+  """
 
   data: int
   fsdp: int
+  tensor: int = 1
+
+  @property
+  def devices(self) -> int:
+    """How many there are."""
+    return self.data * self.fsdp * self.tensor
+
+  @property
+  def batch_ways(self) -> int:
+    """Into how many parts a batch is split."""
+    return self.data * self.fsdp
 
 
 @dataclasses.dataclass(frozen=True)
@@ -267,6 +289,12 @@ def _build(cls, values, prefix):
         f'unknown config key {prefix}{key}={values[key]!r}; the nearest is '
         f'{prefix}{near}; use --config.{prefix}{near}=...'
       )
+  added = {
+    field.name: field.default
+    for field in dataclasses.fields(cls)
+    if field.default is not dataclasses.MISSING
+  }
+  values = added | values  # older configs do not have them
   missing = [key for key in hints if key not in values]
   if missing:
     raise InputError(

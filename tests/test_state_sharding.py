@@ -1,3 +1,5 @@
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -102,13 +104,13 @@ def test_the_first_rule_that_is_found_counts():
     first_match(rules, 'x/cc', 't')
 
 
-@pytest.mark.parametrize('shape', [(1, 1), (2, 4), (1, 8), (2, 1)])
+@pytest.mark.parametrize('shape', [(1, 1, 1), (2, 4, 1), (1, 2, 4), (2, 1, 3)])
 def test_a_mesh_has_the_asked_shape_and_leaves_sharding_to_the_compiler(shape):
   mesh = sharding.make_mesh(*shape)
-  assert mesh.axis_names == ('data', 'fsdp')
+  assert mesh.axis_names == ('data', 'fsdp', 'tensor')
   assert mesh.devices.shape == shape
-  assert mesh.axis_types == (AxisType.Auto, AxisType.Auto)
-  wanted = jax.devices()[: shape[0] * shape[1]]
+  assert mesh.axis_types == (AxisType.Auto,) * 3
+  wanted = jax.devices()[: math.prod(shape)]
   assert list(mesh.devices.flat) == wanted
 
 

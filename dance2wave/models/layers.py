@@ -21,11 +21,21 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from dance2wave.models.parts import Dropout
+
 _INIT = nnx.initializers.variance_scaling(1.0, 'fan_in', 'normal')
 # Positions repeat after this many seconds, so that angles stay exact in
 # float32 however long a stream runs; windows are far shorter.
 _ROTARY_PERIOD_S = 64.0
 _MASKED = -1e9
+
+
+def remade(call, is_remade):
+  """Return a call whose activations may be made again for its gradients.
+
+  That keeps its input alone, and costs the call once more.
+  """
+  return jax.checkpoint(call) if is_remade else call
 
 
 class Dense(nnx.Module):
@@ -90,21 +100,21 @@ class GatedConv(nnx.Module):
     self.norm = RMSNorm(dim)
     self.taps = Dense(dim, kernel * 2 * dim, rngs=rngs, scale=kernel**-0.5)
     self.out = Dense(dim, dim, rngs=rngs, scale=0.5)
-    self.dropout = nnx.Dropout(dropout)
+    self.dropout = Dropout(dropout)
 
-  def _gate(self, h, rngs):
+  def _gate(self, h, draws):
     value, gate = jnp.split(h, 2, axis=-1)
     z = jnp.tanh(value) * jax.nn.sigmoid(gate)
-    return self.out(self.dropout(z, deterministic=rngs is None, rngs=rngs))
+    return self.out(self.dropout(z, draws))
 
-  def __call__(self, x_BFC, valid_BF, rngs=None):
+  def __call__(self, x_BFC, valid_BF, draws=None):
     """Map (B, F, C) to (B, F, C)."""
     taps = self.taps(self.norm(x_BFC)) * valid_BF[:, :, None].astype(
       x_BFC.dtype
     )
     parts = jnp.split(taps, len(self.offsets), axis=-1)
     h = sum(shift_frames(p, o) for p, o in zip(parts, self.offsets))
-    return x_BFC + self._gate(h, rngs)
+    return x_BFC + self._gate(h, draws)
 
   def start(self, batch, dtype=jnp.float32):
     """Return the state before the first frame."""
@@ -188,7 +198,7 @@ class LocalAttention(nnx.Module):
     self.mlp_norm = RMSNorm(dim)
     self.mlp_in = Dense(dim, 4 * dim, rngs=rngs)
     self.mlp_out = Dense(2 * dim, dim, rngs=rngs, scale=0.5)
-    self.dropout = nnx.Dropout(dropout)
+    self.dropout = Dropout(dropout)
 
   def _project(self, x_BFC, frame_F):
     batch, frames, dim = x_BFC.shape
@@ -200,21 +210,20 @@ class LocalAttention(nnx.Module):
     turns, rate = _rotary_turns(head_dim, self.window_s), self.pose_rate_hz
     return rotate(q, frame_F, turns, rate), rotate(k, frame_F, turns, rate), v
 
-  def _finish(self, x, attended, rngs):
-    deterministic = rngs is None
+  def _finish(self, x, attended, draws):
     y = self.out(attended.reshape(x.shape))
-    x = x + self.dropout(y, deterministic=deterministic, rngs=rngs)
+    x = x + self.dropout(y, draws)
     value, gate = jnp.split(self.mlp_in(self.mlp_norm(x)), 2, axis=-1)
     y = self.mlp_out(value * jax.nn.silu(gate))
-    return x + self.dropout(y, deterministic=deterministic, rngs=rngs)
+    return x + self.dropout(y, draws)
 
-  def __call__(self, x_BFC, valid_BF, rngs=None):
+  def __call__(self, x_BFC, valid_BF, draws=None):
     """Map (B, F, C) to (B, F, C)."""
     frames = x_BFC.shape[1]
     q, k, v = self._project(x_BFC, jnp.arange(frames))
     block = max(self.look_back, self.look_ahead, 1)
     attend = self._attend_all if frames <= 4 * block else self._attend_blocks
-    return self._finish(x_BFC, attend(q, k, v, valid_BF), rngs)
+    return self._finish(x_BFC, attend(q, k, v, valid_BF), draws)
 
   def _allowed(self, query_index, key_index):
     ahead = key_index[None, :] - query_index[:, None]

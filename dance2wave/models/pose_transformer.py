@@ -1,10 +1,18 @@
 """The pose transformer: motion features in, context and rhythm heads out."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from dance2wave.models.layers import Dense, GatedConv, LocalAttention, RMSNorm
+from dance2wave.models.layers import (
+  Dense,
+  GatedConv,
+  LocalAttention,
+  RMSNorm,
+  remade,
+)
 
 # Channels of the heads, in order.
 HEADS = (
@@ -51,6 +59,8 @@ class PoseTransformer(nnx.Module):
   them, they only shape the context.
 
   Attributes:
+    remat: whether a layer's activations are computed again for gradients
+      rather than kept.
     look_ahead: frames of the future that an output depends on.
   """
 
@@ -70,6 +80,7 @@ class PoseTransformer(nnx.Module):
     dropout=0.0,
     num_styles=0,
     num_features=0,
+    remat=False,
     rngs,
   ):
     half_window = round(0.5 * window_s * pose_rate_hz)
@@ -106,6 +117,7 @@ class PoseTransformer(nnx.Module):
       for ahead in attention_ahead
     ]
     stem = len(stem_dilations)
+    self.remat = remat
     self.embed = Dense(motion_dim, width, rngs=rngs)
     self.layers = nnx.List([*convs[:stem], *attention, *convs[stem:]])
     self.look_ahead = sum(layer.look_ahead for layer in self.layers)
@@ -116,11 +128,12 @@ class PoseTransformer(nnx.Module):
     if num_features:
       self.features_head = Dense(width, num_features, rngs=rngs, scale=0.1)
 
-  def __call__(self, motion_BFM, valid_BF, rngs=None):
+  def __call__(self, motion_BFM, valid_BF, draws=None):
     """Return context (B, F, C) and head logits (B, F, NUM_HEADS)."""
     x = self.embed(motion_BFM)
     for layer in self.layers:
-      x = layer(x, valid_BF, rngs=rngs)
+      call = functools.partial(layer, valid_BF=valid_BF, draws=draws)
+      x = remade(call, self.remat)(x)
     context = self.norm(x)
     return context, self.heads(context)
 

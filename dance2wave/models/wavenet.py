@@ -1,10 +1,12 @@
 """WaveNet: raw audio, sample by sample, given context (van den Oord 2016)."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from dance2wave.models.layers import Dense, shift_frames
+from dance2wave.models.layers import Dense, remade, shift_frames
 from dance2wave.models.quantise import mixture_bias
 
 _INIT = nnx.initializers.variance_scaling(1.0, 'fan_in', 'normal')
@@ -36,6 +38,8 @@ class WaveNet(nnx.Module):
   and cheaper by the number of samples in a frame.
 
   Attributes:
+    remat: whether a layer's activations are computed again for gradients
+      rather than kept.
     receptive_field: in samples.
   """
 
@@ -53,9 +57,10 @@ class WaveNet(nnx.Module):
     samples_per_frame,
     rngs,
     is_mixture=False,
+    remat=False,
   ):
     layers = len(dilations)
-    self.num_labels = num_styles
+    self.num_labels, self.remat = num_styles, remat
     self.dilations, self.kernel = tuple(dilations), kernel
     self.gate, self.samples_per_frame = gate, samples_per_frame
     self.receptive_field = receptive_field(dilations, kernel)
@@ -103,14 +108,19 @@ class WaveNet(nnx.Module):
     x = self.embed(past_BT[..., None].astype(condition_BFLG.dtype))
     units = []
     for layer, dilation in enumerate(self.dilations):
-      h = self._dilated(x, layer, dilation)
-      h = self._interpolate_and_add(h, condition_BFLG[:, :, layer])
-      value, gate = jnp.split(h, 2, axis=-1)
-      z = jnp.tanh(value) * jax.nn.sigmoid(gate)
-      units.append(z)
-      flat = z.reshape(-1, self.gate) @ self.residual[layer].astype(z.dtype)
-      x = x + flat.reshape(x.shape)
+      call = functools.partial(self._layer, layer=layer, dilation=dilation)
+      x, unit = remade(call, self.remat)(x, condition_BFLG[:, :, layer])
+      units.append(unit)
     return self._head(jnp.concatenate(units, axis=-1))
+
+  def _layer(self, x, condition_BFG, layer, dilation):
+    """Return the residual path after a layer and its gated unit."""
+    h = self._dilated(x, layer, dilation)
+    h = self._interpolate_and_add(h, condition_BFG)
+    value, gate = jnp.split(h, 2, axis=-1)
+    z = jnp.tanh(value) * jax.nn.sigmoid(gate)
+    flat = z.reshape(-1, self.gate) @ self.residual[layer].astype(z.dtype)
+    return x + flat.reshape(x.shape), z
 
   def _dilated(self, x, layer, dilation):
     """Multiply by all taps at once, then shift the outputs."""

@@ -115,6 +115,20 @@ def make_schedule(options: Options):
   return optimizer_lib.join_schedules(first, second, train.pose_steps)
 
 
+def make_optimizer(options: Options):
+  """Return the optimizer that the options ask for."""
+  return optimizer_lib.make_optimizer(
+    make_schedule(options),
+    weight_decay=options.train.weight_decay,
+    clip_norm=options.train.clip_norm,
+    matrix_rules=(
+      optimizer_lib.MATRIX_RULES
+      if options.train.optimizer == 'muon'
+      else optimizer_lib.NO_MATRICES
+    ),
+  )
+
+
 def abstract_state(options: Options, init, optimizer, mesh):
   """Return (function from key to state, abstract state with shardings)."""
 
@@ -225,19 +239,9 @@ def train(options: Options, workdir: pathlib.Path) -> Trained:
     InputError: `train.max_skipped` steps in a row were skipped.
   """
   began = time.monotonic()
-  mesh = sharding.make_mesh(options.mesh.data, options.mesh.fsdp)
+  mesh = sharding.make_mesh(*dataclasses.astuple(options.mesh))
   graphdef, init = step.split_model(options, MOTION_DIM)
-  schedule = make_schedule(options)
-  optimizer = optimizer_lib.make_optimizer(
-    schedule,
-    weight_decay=options.train.weight_decay,
-    clip_norm=options.train.clip_norm,
-    matrix_rules=(
-      optimizer_lib.MATRIX_RULES
-      if options.train.optimizer == 'muon'
-      else optimizer_lib.NO_MATRICES
-    ),
-  )
+  schedule, optimizer = make_schedule(options), make_optimizer(options)
   make_state, abstract = abstract_state(options, init, optimizer, mesh)
   key = jax.random.key(options.seed + 1)
   steps = {

@@ -20,10 +20,15 @@ HEAD_WEIGHTS = {
 }
 
 
-def masked_mean(value, mask):
-  """Mean of value where mask is set; zero where it is set nowhere."""
+def masked_mean(value, mask, whole=None):
+  """Mean of value where mask is set; zero where it is set nowhere.
+
+  Where value and mask are of a part of a batch, `whole` is the mask of all of
+  it: the parts' results add up to the mean of the batch.
+  """
   mask = mask.astype(jnp.float32)
-  return jnp.sum(value * mask) / jnp.maximum(jnp.sum(mask), 1.0)
+  count = mask if whole is None else whole.astype(jnp.float32)
+  return jnp.sum(value * mask) / jnp.maximum(jnp.sum(count), 1.0)
 
 
 def binary_cross_entropy(logits, target):
@@ -36,51 +41,73 @@ def binary_cross_entropy(logits, target):
   return jax.nn.softplus(logits) - logits * target - entropy
 
 
-def head_losses(heads_BFH, batch):
+def _known(batch):
+  """Return (B, F) bool: where the beats are known."""
+  return batch['valid_BF'] & (batch['beat_phase_BF'] >= 0)
+
+
+def _heard(batch):
+  """Return (B, F) bool: where there is sound."""
+  return batch['valid_BF'] & batch['has_audio_B'][:, None]
+
+
+def head_losses(heads_BFH, batch, whole=None):
   """Return a dict of scalar losses of the rhythm heads.
 
   Beats, half-beats and phase count where the clip's beats are known, onset,
   level and loudness where it has sound. The phase is asked for as a vector,
   whose length shrinks where the dance does not tell.
+
+  Args:
+    heads_BFH: logits of the heads.
+    batch: of the same clips.
+    whole: the batch that they are a part of; see `masked_mean`.
   """
+  whole = batch if whole is None else whole
   heads = heads_BFH.astype(jnp.float32)
-  valid = batch['valid_BF']
-  known = valid & (batch['beat_phase_BF'] >= 0)
-  heard = valid & batch['has_audio_B'][:, None]
   losses = {}
   for index, name in enumerate(HEADS[:PHASE]):
     loss_BF = binary_cross_entropy(heads[..., index], batch[f'{name}_BF'])
-    mask_BF = known if name in ('beat', 'half_beat') else heard
-    losses[name] = masked_mean(loss_BF, mask_BF)
+    mask = _known if name in ('beat', 'half_beat') else _heard
+    losses[name] = masked_mean(loss_BF, mask(batch), mask(whole))
   angle = 2 * jnp.pi * batch['beat_phase_BF']
   wanted = jnp.stack([jnp.cos(angle), jnp.sin(angle)], axis=-1)
   error = jnp.sum((activate_heads(heads)[..., PHASE:] - wanted) ** 2, axis=-1)
-  losses['phase'] = masked_mean(error, known)
+  losses['phase'] = masked_mean(error, _known(batch), _known(whole))
   return losses
 
 
-def style_losses(logits_BS, label_BS):
+def style_losses(logits_BS, label_BS, whole_BS):
   """Return cross entropy and accuracy of styles, where a clip has one.
 
-  A clip with several labels is right with any of them.
+  A clip with several labels is right with any of them. `whole_BS` are the
+  labels of the batch that these clips are a part of; see `masked_mean`.
   """
-  known_B = jnp.sum(label_BS, axis=1) > 0
+  known_B, whole_B = (jnp.sum(x, axis=1) > 0 for x in (label_BS, whole_BS))
   share_BS = label_BS / jnp.maximum(jnp.sum(label_BS, 1, keepdims=True), 1.0)
   logits_BS = logits_BS.astype(jnp.float32)
   loss_B = -jnp.sum(share_BS * jax.nn.log_softmax(logits_BS), axis=1)
   best_B = jnp.argmax(logits_BS, axis=1)
   is_right_B = jnp.take_along_axis(label_BS, best_B[:, None], axis=1)[:, 0]
   return {
-    'style': masked_mean(loss_B, known_B),
-    'style_accuracy': masked_mean(is_right_B, known_B),
+    'style': masked_mean(loss_B, known_B, whole_B),
+    'style_accuracy': masked_mean(is_right_B, known_B, whole_B),
   }
 
 
-def features_loss(features_BFA, batch):
-  """Return the mean squared error; 1 is what saying the mean would cost."""
-  error_BFA = (features_BFA.astype(jnp.float32) - batch['features_BFA']) ** 2
-  mask_BF = batch['valid_BF'] & batch['has_features_B'][:, None]
-  return {'audio_features': masked_mean(jnp.mean(error_BFA, -1), mask_BF)}
+def features_loss(features_BFA, batch, whole):
+  """Return the mean squared error; 1 is what saying the mean would cost.
+
+  `whole` is the batch that these clips are a part of; see `masked_mean`.
+  """
+  error_BF = jnp.mean(
+    (features_BFA.astype(jnp.float32) - batch['features_BFA']) ** 2, -1
+  )
+  mask_BF, whole_BF = (
+    part['valid_BF'] & part['has_features_B'][:, None]
+    for part in (batch, whole)
+  )
+  return {'audio_features': masked_mean(error_BF, mask_BF, whole_BF)}
 
 
 def sum_head_losses(losses):
@@ -92,16 +119,20 @@ def sum_head_losses(losses):
   )
 
 
-def wave_nll(outputs_BTO, audio_BT, mask_BT, *, levels, is_mixture):
+def wave_nll(
+  outputs_BTO, audio_BT, mask_BT, whole_BT=None, *, levels, is_mixture
+):
   """Return the mean negative log likelihood, in nats per sample.
 
   Both outputs are over the same mu-law levels, so that they compare.
+  `whole_BT` is the mask of the batch that these clips are a part of; see
+  `masked_mean`.
   """
   if is_mixture:
     log_prob = mixture_log_prob(outputs_BTO, bend(audio_BT, levels), levels)
-    return masked_mean(-log_prob, mask_BT)
+    return masked_mean(-log_prob, mask_BT, whole_BT)
   logits = outputs_BTO.astype(jnp.float32)
   codes = mu_law_encode(audio_BT, levels)
   picked = jnp.take_along_axis(logits, codes[..., None], axis=-1)[..., 0]
   nll = jax.nn.logsumexp(logits, axis=-1) - picked
-  return masked_mean(nll, mask_BT)
+  return masked_mean(nll, mask_BT, whole_BT)

@@ -1,61 +1,81 @@
 """Where arrays live: the mesh, and a table from names to partitions.
 
-The mesh has two axes. A batch is split over both; parameters, their average
-and the optimizer's moments are split over `fsdp` only:
+The mesh has three axes. A batch is split over `data` and `fsdp`; parameters,
+their average and the optimizer's moments over `fsdp` and `tensor`:
 
-    mesh (data=2, fsdp=4)     batch (B, ...)         kernel (I, O)
-      0 1 2 3                 B / 8 clips each       O / 4 columns each,
-      4 5 6 7                                        the same in both rows
+    mesh (data=2, fsdp=2, tensor=2)   batch (B, ...)       skip (I, O)
+      0 1   2 3                       01 | 23 | 45 | 67    04 | 26 | 15 | 37
+      4 5   6 7                       B / 4 clips each     O / 4 columns each
+
+The parts of a kernel over `fsdp` are put together before each use. Those over
+`tensor` are not: each device makes its own channels, and the matrix that
+follows sums over them.
 """
 
 import math
 
 import jax
+import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from dance2wave.errors import InputError
 from dance2wave.training.state import first_match, leaf_name
 
-AXES = ('data', 'fsdp')
+AXES = ('data', 'fsdp', 'tensor')
+_CLIPS = ('data', 'fsdp')
 
 # A name ends alike in params, ema and the optimizer's moments, so that one
-# rule holds for all three. Kernels are split over their outputs; the first
-# axis of WaveNet's stacked ones is its layers. The style table is replicated:
-# it is small, and splitting the columns of a table whose rows are gathered
-# makes the compiler rebuild it whole in the backward pass.
+# rule holds for all three. Kernels are split over their outputs by fsdp; the
+# first axis of WaveNet's stacked ones is its layers. Over tensor, pairs of
+# matrices are split, the first by its outputs and the second by its inputs
+# (Shoeybi 2019, section 3). WaveNet's stacked ones are not: taps are turned
+# about before their use, and the compiler would rebuild them whole. Nor is the
+# style table, whose rows are gathered, for the same reason: it is small.
 RULES = (
   (r'(^|/)(bias|taps_bias|scale|style|ns_coeffs)$', P()),
+  (r'(^|/)(qkv|mlp_in|skip)/kernel$', P(None, ('tensor', 'fsdp'))),
+  (r'(^|/)(out|mlp_out|hidden)/kernel$', P('tensor', 'fsdp')),
   (r'(^|/)kernel$', P(None, 'fsdp')),
   (r'(^|/)(taps|residual)$', P(None, None, 'fsdp')),
 )
 
 
-def make_mesh(data: int, fsdp: int) -> Mesh:
-  """Make a mesh of the first data x fsdp devices.
+def make_mesh(data: int, fsdp: int, tensor: int = 1) -> Mesh:
+  """Make a mesh of the first data x fsdp x tensor devices.
 
   Raises:
     InputError: there are fewer devices, or several processes and spare ones.
   """
-  devices, wanted = jax.devices(), data * fsdp
+  devices, wanted = jax.devices(), data * fsdp * tensor
   is_multi_process = jax.process_count() > 1
   if wanted > len(devices) or (is_multi_process and wanted < len(devices)):
     raise InputError(
-      f'mesh.data={data} x mesh.fsdp={fsdp} is {wanted} devices, but there '
-      f'{"is" if len(devices) == 1 else "are"} {len(devices)}; expected '
+      f'mesh.data={data} x mesh.fsdp={fsdp} x mesh.tensor={tensor} is {wanted} '
+      f'devices, but there {"is" if len(devices) == 1 else "are"} '
+      f'{len(devices)}; expected '
       f'{"exactly" if is_multi_process else "at most"} that many; set '
-      '--config.mesh.data and --config.mesh.fsdp'
+      '--config.mesh.data, --config.mesh.fsdp and --config.mesh.tensor'
     )
+  return mesh_of(devices[:wanted], data, fsdp, tensor)
+
+
+def mesh_of(devices, data: int, fsdp: int, tensor: int = 1) -> Mesh:
+  """Make a mesh of exactly these devices."""
   # `jax.make_mesh` now makes Explicit axes unless told otherwise. Under those
   # a kernel split like the batch is a type error at every matrix product;
   # with Auto the compiler gathers kernels and the models stay as they are.
   return jax.make_mesh(
-    (data, fsdp), AXES, (AxisType.Auto,) * 2, devices=devices[:wanted]
+    (data, fsdp, tensor), AXES, (AxisType.Auto,) * 3, devices=devices
   )
 
 
 def _spec(name, shape, mesh, rules):
-  """Return the spec of the first rule, or P() where it would not divide."""
+  """Return the spec of the first rule, less what splits nothing here.
+
+  That is an axis of the mesh of one device, and all that would split one of
+  the leaf's axes where they do not divide it.
+  """
   if not shape:
     return P()
   spec = first_match(rules, name, 'the sharding rules')
@@ -65,18 +85,26 @@ def _spec(name, shape, mesh, rules):
       'expected at most one entry for each of its axes; correct the sharding '
       'rules'
     )
-  names = [(a,) if isinstance(a, str) else a or () for a in spec]
-  parts = [math.prod(mesh.shape[a] for a in axis) for axis in names]
-  divides = all(size % n == 0 for size, n in zip(shape, parts))
-  return spec if divides else P()
+  entries = [_entry(axes, size, mesh) for axes, size in zip(spec, shape)]
+  while entries and entries[-1] is None:
+    entries.pop()
+  return P(*entries)
+
+
+def _entry(axes, size, mesh):
+  axes = (axes,) if isinstance(axes, str) else axes or ()
+  axes = tuple(axis for axis in axes if mesh.shape[axis] > 1)
+  if not axes or size % math.prod(mesh.shape[axis] for axis in axes):
+    return None
+  return axes[0] if len(axes) == 1 else axes
 
 
 def shardings(abstract_tree, mesh: Mesh, rules=RULES):
   """Return the tree of `NamedSharding`s for a tree of arrays or shapes.
 
   Scalars are replicated. Every other leaf takes the spec of the first rule
-  whose regex is found in its name, and is replicated where that spec does
-  not divide its shape evenly.
+  whose regex is found in its name; an axis that this does not divide evenly
+  is not split.
 
   Args:
     abstract_tree: such as `jax.eval_shape(init, key)`.
@@ -104,8 +132,15 @@ def with_shardings(abstract_tree, mesh: Mesh, rules=RULES):
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:
-  """Split the first axis, clips, over all devices."""
-  return NamedSharding(mesh, P(AXES))
+  """Split the first axis, clips, over `data` and `fsdp`."""
+  return NamedSharding(mesh, P(_CLIPS))
+
+
+def batch_rows(mesh: Mesh, batch_size: int) -> np.ndarray:
+  """Return which clips of a global batch this process's devices hold."""
+  places = batch_sharding(mesh).addressable_devices_indices_map((batch_size,))
+  rows = [np.arange(batch_size)[index] for (index,) in places.values()]
+  return np.unique(np.concatenate(rows))
 
 
 def shard_batch(batch, mesh: Mesh):

@@ -10,6 +10,7 @@ from flax import nnx
 from dance2wave.datasets.audio_features import NUM_AUDIO_FEATURES
 from dance2wave.errors import InputError
 from dance2wave.models.dance2wave import Dance2Wave
+from dance2wave.models.parts import WHOLE, Draws, Part
 from dance2wave.models.pose_transformer import NUM_HEADS, PHASE
 from dance2wave.options import Options
 from dance2wave.pose.clean import CLEAN_DELAY_S
@@ -65,6 +66,7 @@ def make_model(options: Options, motion_dim: int, key) -> Dance2Wave:
     'num_styles': len(options.styles) * ('style' in options.pose.describes),
     'num_features': NUM_AUDIO_FEATURES
     * ('audio_features' in options.pose.describes),
+    'remat': options.train.remat,
   }
   wave = {
     'num_styles': len(options.styles),
@@ -76,6 +78,7 @@ def make_model(options: Options, motion_dim: int, key) -> Dance2Wave:
     'num_outputs': options.wave.num_outputs,
     'samples_per_frame': options.samples_per_frame,
     'is_mixture': options.wave.output == 'mixture',
+    'remat': options.train.remat,
   }
   return Dance2Wave(
     pose=pose,
@@ -97,15 +100,16 @@ def split_model(options: Options, motion_dim: int):
   return graphdef, init
 
 
-def _described(options, pose, context_BFC, batch):
+def _described(options, pose, context_BFC, batch, whole=None):
   """Return the losses of what the pose transformer describes, if anything."""
-  losses = {}
+  losses, whole = {}, batch if whole is None else whole
   context_BFC = context_BFC[..., : options.pose.width]
   if 'style' in options.pose.describes:
     logits_BS = pose.describe_style(context_BFC, batch['valid_BF'])
-    losses |= style_losses(logits_BS, batch['label_BS'])
+    losses |= style_losses(logits_BS, batch['label_BS'], whole['label_BS'])
   if 'audio_features' in options.pose.describes:
-    losses |= features_loss(pose.describe_features(context_BFC), batch)
+    features_BFA = pose.describe_features(context_BFC)
+    losses |= features_loss(features_BFA, batch, whole)
   return losses
 
 
@@ -121,57 +125,82 @@ def _drop_label(options, key, label_BS):
   return label_BS * (said_B >= options.train.style_dropout)[:, None]
 
 
-def _joint_loss(options, graphdef, params, batch, key):
-  model = nnx.merge(graphdef, params)
+def _joint_loss(options, graphdef, params, batch, key, part=WHOLE):
+  """Return what the clips of a part add to the loss and figures of a batch."""
+  model, mine = nnx.merge(graphdef, params), part.of(batch)
   start_key, context_key, label_key, dropout_key = jax.random.split(key, 4)
   wear_key = jax.random.fold_in(key, 1)
-  motion = batch['motion_BFM'].astype(options.train.compute_dtype)
-  rngs = nnx.Rngs(dropout=dropout_key)
-  context, heads = model.listen(motion, batch['valid_BF'], rngs)
-  losses = head_losses(heads, batch)
-  losses |= _described(options, model.pose, context, batch)
-  clips = (motion.shape[0],)
+  motion = mine['motion_BFM'].astype(options.train.compute_dtype)
+  draws = Draws(dropout_key, part)
+  context, heads = model.listen(motion, mine['valid_BF'], draws)
+  losses = head_losses(heads, mine, batch)
+  losses |= _described(options, model.pose, context, mine, batch)
+  clips = batch['valid_BF'].shape[:1]
   kept = jax.random.uniform(context_key, clips) >= options.train.context_dropout
-  context = context * kept[:, None, None].astype(context.dtype)
-  label = _drop_label(options, label_key, batch['label_BS'])
+  context = context * part.of(kept)[:, None, None].astype(context.dtype)
+  label = part.of(_drop_label(options, label_key, batch['label_BS']))
   start = draw_start(options, start_key, batch)
-  nll = window_nll(options, model.wave, context, label, batch, start, wear_key)
+  nll = window_nll(
+    options, model.wave, context, label, batch, start, wear_key, part
+  )
   total = nll + options.train.heads_weight * sum_head_losses(losses)
   return total, {'nll': nll, **losses}
 
 
-def _pose_loss(options, graphdef, params, batch, key):
-  model = nnx.merge(graphdef, params)
-  motion = batch['motion_BFM'].astype(options.train.compute_dtype)
-  rngs = nnx.Rngs(dropout=key)
-  context, heads = model.pose(motion, batch['valid_BF'], rngs)
-  losses = head_losses(heads, batch)
-  losses |= _described(options, model.pose, context, batch)
+def _pose_loss(options, graphdef, params, batch, key, part=WHOLE):
+  """Return the same of a step that trains the pose transformer alone."""
+  model, mine = nnx.merge(graphdef, params), part.of(batch)
+  motion = mine['motion_BFM'].astype(options.train.compute_dtype)
+  context, heads = model.pose(motion, mine['valid_BF'], Draws(key, part))
+  losses = head_losses(heads, mine, batch)
+  losses |= _described(options, model.pose, context, mine, batch)
   return sum_head_losses(losses), losses
 
 
-def _audio_loss(options, graphdef, params, batch, key):
+def _audio_loss(options, graphdef, params, batch, key, part=WHOLE):
+  """Return the same of a step that trains the WaveNet alone."""
   wave = nnx.merge(graphdef, params).wave
   start_key, _, label_key, _ = jax.random.split(key, 4)
   wear_key = jax.random.fold_in(key, 1)
-  label = _drop_label(options, label_key, batch['label_BS'])
+  label = part.of(_drop_label(options, label_key, batch['label_BS']))
   start = draw_start(options, start_key, batch)
-  context = _silent_context(options, batch)
-  nll = window_nll(options, wave, context, label, batch, start, wear_key)
+  context = part.of(_silent_context(options, batch))
+  nll = window_nll(options, wave, context, label, batch, start, wear_key, part)
   return nll, {'nll': nll}
 
 
-def _update(loss_fn, optimizer, ema_decay, state, batch, key):
-  key = jax.random.fold_in(key, state.step)
+def _gradients(loss_fn, accumulate, params, batch, key):
+  """Return ((loss, figures), gradients), part by part where asked.
+
+  Only one part's activations are held at a time; loss and figures are sums
+  over all parts, so that they are those of the whole batch but for rounding.
+  """
   grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
-  (loss, figures), grads = grad_fn(state.params, batch, key)
+  if accumulate == 1:
+    return grad_fn(params, batch, key)
+
+  def one_part(index):
+    return grad_fn(params, batch, key, Part(index, accumulate))
+
+  def add(total, index):
+    return jax.tree.map(jnp.add, total, one_part(index)), None
+
+  first = one_part(jnp.int32(0))
+  return jax.lax.scan(add, first, jnp.arange(1, accumulate))[0]
+
+
+def _update(loss_fn, optimizer, train, state, batch, key):
+  key = jax.random.fold_in(key, state.step)
+  (loss, figures), grads = _gradients(
+    loss_fn, train.accumulate, state.params, batch, key
+  )
   grad_norm = optax.tree.norm(grads)
   # An odd target may become a finite loss, so that the batch counts as well.
   is_good = all_finite((loss, grad_norm, batch))
   updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
   params = optax.apply_updates(state.params, updates)
   # The average forgets the first, bad weights sooner than ema_decay alone.
-  decay = jnp.minimum(ema_decay, (1.0 + state.step) / (10.0 + state.step))
+  decay = jnp.minimum(train.ema_decay, (1.0 + state.step) / (10.0 + state.step))
   ema = optax.incremental_update(params, state.ema, 1.0 - decay)
   params, ema, opt_state = jax.tree.map(
     functools.partial(jnp.where, is_good),
@@ -200,9 +229,7 @@ def make_train_step(options: Options, graphdef, optimizer, *, is_joint: bool):
   second = _audio_loss if options.train.is_audio_only else _joint_loss
   loss = second if is_joint else _pose_loss
   loss_fn = functools.partial(loss, options, graphdef)
-  update = functools.partial(
-    _update, loss_fn, optimizer, options.train.ema_decay
-  )
+  update = functools.partial(_update, loss_fn, optimizer, options.train)
   return jax.jit(update, donate_argnums=0)
 
 

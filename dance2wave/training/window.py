@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from dance2wave.models.loudness import gain_of_samples
+from dance2wave.models.parts import WHOLE
 from dance2wave.models.quantise import bend
 from dance2wave.options import Options
 from dance2wave.training.losses import wave_nll
@@ -20,24 +21,34 @@ def cut_window(options: Options, context_BFC, batch, start_B):
 
   Returns a dict of context, audio, past and mask.
   """
-  hop, lead = options.samples_per_frame, options.receptive_frames
-  frames = options.window_frames
+  hop, frames = options.samples_per_frame, options.window_frames
   audio_BT = _to_be_drawn(options, batch)
   delayed = jnp.pad(audio_BT, ((0, 0), (1, 0)))[:, :-1]
 
-  def cut(x, start, length):
-    return jax.lax.dynamic_slice_in_dim(x, start, length)
+  return {
+    'context': _cut(context_BFC, start_B, frames + 1),
+    'audio': _cut(audio_BT, start_B * hop, frames * hop),
+    'past': _cut(delayed, start_B * hop, frames * hop),
+    'mask': window_mask(options, batch, start_B),
+  }
 
-  cut_all = jax.vmap(cut, in_axes=(0, 0, None))
-  valid = cut_all(batch['valid_BF'], start_B, frames)
+
+def window_mask(options: Options, batch, start_B):
+  """Return (B, T) bool: which samples of the window of each clip count."""
+  frames, lead = options.window_frames, options.receptive_frames
+  valid = _cut(batch['valid_BF'], start_B, frames)
   scored = (jnp.arange(frames)[None] >= lead) | (start_B[:, None] == 0)
   mask = valid & scored & batch['has_audio_B'][:, None]
-  return {
-    'context': cut_all(context_BFC, start_B, frames + 1),
-    'audio': cut_all(audio_BT, start_B * hop, frames * hop),
-    'past': cut_all(delayed, start_B * hop, frames * hop),
-    'mask': jnp.repeat(mask, hop, axis=1),
-  }
+  return jnp.repeat(mask, options.samples_per_frame, axis=1)
+
+
+def _cut(x, start_B, length):
+  """Cut `length` of axis 1 from where each clip's window starts."""
+
+  def cut(x, start):
+    return jax.lax.dynamic_slice_in_dim(x, start, length)
+
+  return jax.vmap(cut)(x, start_B)
 
 
 def _to_be_drawn(options, batch):
@@ -65,31 +76,45 @@ def draw_start(options, key, batch):
   return jnp.maximum(start, 0)
 
 
-def _worn(options, key, past_BT):
+def _worn(options, key, past_BT, part=WHOLE):
   """Change the gain of every clip's past and put noise on it, as asked.
 
   What the WaveNet cannot copy from its past, it must take from the context.
   Gains and levels of noise are drawn for each clip, from nothing to the most.
   """
   gain_key, level_key, noise_key = jax.random.split(key, 3)
-  rows = (past_BT.shape[0], 1)
+  clips = past_BT.shape[0] * part.count
   gain_db = options.train.past_gain_db * jax.random.uniform(
-    gain_key, rows, minval=-1.0
+    gain_key, (clips, 1), minval=-1.0
   )
+  level = options.train.past_noise * jax.random.uniform(level_key, (clips, 1))
+  noise = jax.random.normal(noise_key, (clips, past_BT.shape[1]))
+  gain_db, level, noise = part.of((gain_db, level, noise))
   bent_BT = bend(past_BT * 10.0 ** (gain_db / 20.0), options.wave.levels)
-  level = options.train.past_noise * jax.random.uniform(level_key, rows)
-  return bent_BT + level * jax.random.normal(noise_key, past_BT.shape)
+  return bent_BT + level * noise
 
 
 def window_nll(
-  options, wave, context_BFC, label_BS, batch, start_B, wear_key=None
+  options,
+  wave,
+  context_BFC,
+  label_BS,
+  batch,
+  start_B,
+  wear_key=None,
+  part=WHOLE,
 ):
-  """Return nats per sample; the past is worn where a key for it is given."""
-  window = cut_window(options, context_BFC, batch, start_B)
+  """Return nats per sample; the past is worn where a key for it is given.
+
+  Context and label are of the clips of `part`, batch and start of all: the
+  parts' results add up to that of the batch.
+  """
+  mine, start = part.of((batch, start_B))
+  window = cut_window(options, context_BFC, mine, start)
   condition = wave.condition(window['context'], label_BS)
   is_worn = options.train.past_noise or options.train.past_gain_db
   if wear_key is not None and is_worn:
-    past = _worn(options, wear_key, window['past'])
+    past = _worn(options, wear_key, window['past'], part)
   else:
     past = bend(window['past'], options.wave.levels)
   past = past.astype(condition.dtype)
@@ -97,6 +122,7 @@ def window_nll(
     wave(past, condition),
     window['audio'],
     window['mask'],
+    window_mask(options, batch, start_B),
     levels=options.wave.levels,
     is_mixture=options.wave.output == 'mixture',
   )

@@ -22,6 +22,8 @@ _MAY_CHANGE = (
   'train.save_every',
   'train.max_to_keep',
   'train.max_skipped',
+  'train.accumulate',
+  'train.remat',
 )
 
 # Keys that older runs do not have, with the value that they ran with.
