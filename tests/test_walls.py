@@ -58,7 +58,7 @@ FORBIDDEN = {
 ONLY_IN = {
   'librosa': ('metrics/librosa_loading.py',),
   'orbax': ('training/checkpoint.py',),
-  'ml_collections': ('options.py', 'main.py'),
+  'ml_collections': ('options.py', 'main.py', 'cost.py'),
 }
 
 
