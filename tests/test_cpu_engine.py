@@ -19,12 +19,10 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from configs import debug
-from dance2wave import options as options_lib
 from dance2wave.errors import InputError
 from dance2wave.models import quantise
 from dance2wave.models.wavenet import WaveNet
-from dance2wave.sampling import cpu_draw, cpu_kernel, engines, offline, tiles
+from dance2wave.sampling import cpu_draw, cpu_kernel, engines, tiles
 from dance2wave.sampling import draw as draw_lib
 from dance2wave.sampling.cpu import CpuEngine
 from dance2wave.sampling.xla import Draw, XlaEngine
@@ -282,10 +280,8 @@ def test_a_model_that_is_not_finite_is_not_made_up_for():
 
 
 def test_auto_is_cpu_on_processors():
-  options = options_lib.parse(debug.get_config())
   model = make_model()
-  generator = offline.Generator(options, *model, Draw())
-  assert generator.engine_name == 'cpu'
+  assert engines.make_engine('auto', *model, Draw()).name == 'cpu'
   for name in ('xla', 'cpu'):
     assert engines.make_engine(name, *model, Draw()).name == name
 

@@ -78,8 +78,13 @@ def shift_frames(x_BFC, offset):
   return jnp.pad(x_BFC[:, :offset], ((0, 0), (-offset, 0), (0, 0)))
 
 
-def _push(ring_BFC, x_BC):
-  return jnp.concatenate([ring_BFC[:, 1:], x_BC[:, None]], axis=1)
+def _write(ring_NB, frame, value_B):
+  """Put a frame's value into its slot of a ring of the last N frames."""
+  return ring_NB.at[frame % ring_NB.shape[0]].set(value_B)
+
+
+def _read(ring_NB, frame):
+  return ring_NB[frame % ring_NB.shape[0]]
 
 
 class GatedConv(nnx.Module):
@@ -121,27 +126,29 @@ class GatedConv(nnx.Module):
     dim = self.norm.scale.shape[0]
     width = self.taps.kernel.shape[1]
     return {
-      'taps': jnp.zeros((batch, self.span + 1, width), dtype),
-      'x': jnp.zeros((batch, self.look_ahead + 1, dim), dtype),
-      'valid': jnp.zeros((batch, self.look_ahead + 1), bool),
+      'frame': jnp.zeros((), jnp.int32),
+      'taps': jnp.zeros((self.span + 1, batch, width), dtype),
+      'x': jnp.zeros((self.look_ahead + 1, batch, dim), dtype),
+      'valid': jnp.zeros((self.look_ahead + 1, batch), bool),
     }
 
   def step(self, x_BC, valid_B, state):
     """Take one frame; return the frame `look_ahead` ago, and the state."""
     taps = self.taps(self.norm(x_BC)) * valid_B[:, None].astype(x_BC.dtype)
+    new, frame = state['frame'], state['frame'] - self.look_ahead
     state = {
-      'taps': _push(state['taps'], taps),
-      'x': _push(state['x'], x_BC),
-      'valid': _push(state['valid'][..., None], valid_B[:, None])[..., 0],
+      'frame': new + 1,
+      'taps': _write(state['taps'], new, taps),
+      'x': _write(state['x'], new, x_BC),
+      'valid': _write(state['valid'], new, valid_B),
     }
-    width = state['taps'].shape[-1] // len(self.offsets)
-    first = self.look_ahead - self.span
+    width = taps.shape[-1] // len(self.offsets)
     h = sum(
-      state['taps'][:, o - first, j * width : (j + 1) * width]
+      _read(state['taps'], frame + o)[:, j * width : (j + 1) * width]
       for j, o in enumerate(self.offsets)
     )
-    y_BC = state['x'][:, 0] + self._gate(h, None)
-    return y_BC, state['valid'][:, 0], state
+    y_BC = _read(state['x'], frame) + self._gate(h, None)
+    return y_BC, _read(state['valid'], frame), state
 
 
 def rotate(x_BFHD, frame_F, turns_D2, pose_rate_hz):
@@ -177,6 +184,23 @@ def _attend(q, k, v, allowed):
   logits = jnp.where(allowed[:, None], logits * q.shape[-1] ** -0.5, _MASKED)
   weights = jax.nn.softmax(logits, axis=-1).astype(v.dtype)
   return jnp.einsum('bhqk,bkhd->bqhd', weights, v)
+
+
+def _attend_once(q_BHD, k_KBHD, v_KBHD, valid_KB):
+  """Attend with one query to all valid keys; their order does not matter.
+
+  Channels of a head are summed, and heads spread over channels, by a matrix
+  product, which is faster on CPU than a short sum.
+  """
+  keys, batch, heads, dim = k_KBHD.shape
+  head_of_channel = jnp.repeat(jnp.eye(heads, dtype=q_BHD.dtype), dim, axis=0)
+  products = (k_KBHD * q_BHD[None]).reshape(-1, heads * dim)
+  logits = (products @ head_of_channel).reshape(keys, batch, heads)
+  logits = logits.astype(jnp.float32) * dim**-0.5
+  logits = jnp.where(valid_KB[..., None], logits, _MASKED)
+  weights = jax.nn.softmax(logits, axis=0).astype(v_KBHD.dtype)
+  weights = weights.reshape(-1, heads) @ head_of_channel.T
+  return jnp.sum(weights.reshape(v_KBHD.shape) * v_KBHD, axis=0)
 
 
 class LocalAttention(nnx.Module):
@@ -272,28 +296,26 @@ class LocalAttention(nnx.Module):
     heads = (self.num_heads, dim // self.num_heads)
     return {
       'frame': jnp.zeros((), jnp.int32),
-      'q': jnp.zeros((batch, self.look_ahead + 1, *heads), dtype),
-      'k': jnp.zeros((batch, keys, *heads), dtype),
-      'v': jnp.zeros((batch, keys, *heads), dtype),
-      'x': jnp.zeros((batch, self.look_ahead + 1, dim), dtype),
-      'valid': jnp.zeros((batch, keys), bool),
+      'q': jnp.zeros((self.look_ahead + 1, batch, *heads), dtype),
+      'k': jnp.zeros((keys, batch, *heads), dtype),
+      'v': jnp.zeros((keys, batch, *heads), dtype),
+      'x': jnp.zeros((self.look_ahead + 1, batch, dim), dtype),
+      'valid': jnp.zeros((keys, batch), bool),
     }
 
   def step(self, x_BC, valid_B, state):
     """Take one frame; return the frame `look_ahead` ago, and the state."""
-    q, k, v = self._project(x_BC[:, None], state['frame'][None])
-    valid = _push(state['valid'][..., None], valid_B[:, None])[..., 0]
-    period = round(_ROTARY_PERIOD_S * self.pose_rate_hz)
+    new, frame = state['frame'], state['frame'] - self.look_ahead
+    q, k, v = self._project(x_BC[:, None], new[None])
     state = {
-      'frame': (state['frame'] + 1) % period,
-      'q': _push(state['q'], q[:, 0]),
-      'k': _push(state['k'], k[:, 0]),
-      'v': _push(state['v'], v[:, 0]),
-      'x': _push(state['x'], x_BC),
-      'valid': valid,
+      'frame': new + 1,
+      'q': _write(state['q'], new, q[:, 0]),
+      'k': _write(state['k'], new, k[:, 0]),
+      'v': _write(state['v'], new, v[:, 0]),
+      'x': _write(state['x'], new, x_BC),
+      'valid': _write(state['valid'], new, valid_B),
     }
-    attended = _attend(
-      state['q'][:, :1], state['k'], state['v'], valid[:, None]
-    )
-    y_BC = self._finish(state['x'][:, 0], attended[:, 0], None)
-    return y_BC, valid[:, self.look_back], state
+    query = _read(state['q'], frame)
+    attended = _attend_once(query, state['k'], state['v'], state['valid'])
+    y_BC = self._finish(_read(state['x'], frame), attended, None)
+    return y_BC, _read(state['valid'], frame), state

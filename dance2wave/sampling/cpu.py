@@ -96,10 +96,11 @@ def _signal_of_classes(levels):
   return bent_of_codes(jnp.arange(levels), levels)
 
 
-def _condition(graphdef, params, context_BFC, style_B, is_guided):
+def _condition(graphdef, params, context_BFC, style_B, count, is_guided):
   """Return what every layer's gate is given: (rows, F, L, 2 G), padded.
 
-  A guided clip has two rows, with its context and without.
+  Frames are projected one by one, so that their bits do not depend on how
+  many there are. A guided clip has two rows, with its context and without.
   """
   wave = nnx.merge(graphdef, params).wave
   if is_guided:
@@ -108,8 +109,15 @@ def _condition(graphdef, params, context_BFC, style_B, is_guided):
     context_BFC = context_BFC.reshape(-1, *context_BFC.shape[2:])
     style_B = jnp.stack([style_B, jnp.full_like(style_B, -1)], axis=1).ravel()
   label_BS = jax.nn.one_hot(style_B, wave.num_labels)  # -1 is a row of zeros
-  given = wave.condition(context_BFC, label_BS).astype(jnp.float32)
-  given = given + wave.taps_bias[...][None, None]
+
+  def body(frame, given_BFLG):
+    context = jax.lax.dynamic_slice_in_dim(context_BFC, frame, 1, 1)
+    given = wave.condition(context, label_BS).astype(jnp.float32)
+    given = given + wave.taps_bias[...][None, None]
+    return jax.lax.dynamic_update_slice_in_dim(given_BFLG, given, frame, 1)
+
+  shape = (*context_BFC.shape[:2], *wave.taps_bias.shape)
+  given = jax.lax.fori_loop(0, count, body, jnp.zeros(shape))
   halves = given.reshape(*given.shape[:3], 2, wave.gate)
   more = pad(wave.gate) - wave.gate
   halves = jnp.pad(halves, [(0, 0)] * 4 + [(0, more)])
@@ -117,8 +125,8 @@ def _condition(graphdef, params, context_BFC, style_B, is_guided):
 
 
 @functools.partial(jax.jit, static_argnums=1)
-def _to_signal(bent_BT, levels):
-  return jnp.clip(unbend(bent_BT, levels), -1.0, 1.0)
+def _to_signal(bent_BS, levels):
+  return jnp.clip(unbend(bent_BS, levels), -1.0, 1.0)
 
 
 class CpuEngine:
@@ -166,11 +174,18 @@ class CpuEngine:
 
   def run(self, context_BFC, style_B, uniform_FSB2, state):
     """Draw as `XlaEngine.run` does: samples (B, (F - 1) x hop), the state."""
-    given = self._condition(
-      self.params, jnp.asarray(context_BFC), jnp.asarray(style_B)
-    )
-    bent_BT, state = self._draw_clips(given, uniform_FSB2, state)
-    return _to_signal(bent_BT, self._draw.levels), state
+    style, parts = jnp.asarray(style_B), []
+    for context, uniform, count in xla.blocks(context_BFC, uniform_FSB2):
+      given = self._condition(self.params, context, style, count + 1)
+      given = np.asarray(given)[:, : count + 1]
+      bent_BT, state = self._draw_clips(given, uniform[:count], state)
+      parts += self._signals(bent_BT)
+    return np.concatenate(parts, axis=1), state
+
+  def _signals(self, bent_BT):
+    """Return the signal frame by frame: (B, S) each."""
+    frames = np.split(bent_BT, bent_BT.shape[1] // self._hop, axis=1)
+    return [np.asarray(_to_signal(f, self._draw.levels)) for f in frames]
 
   def _draw_clips(self, given, uniform_FSB2, state):
     uniform = _frozen(uniform_FSB2)

@@ -8,18 +8,16 @@ from concurrent import futures
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 
 from dance2wave.errors import InputError
-from dance2wave.models.loudness import gain_of_samples
-from dance2wave.models.pose_transformer import LOUDNESS, activate_heads
 from dance2wave.options import Options
 from dance2wave.sampling.engines import make_engine
+from dance2wave.sampling.listen import (
+  BLOCK_FRAMES,
+  Listener,
+  gain_of_samples,
+)
 from dance2wave.sampling.xla import Draw
-
-# Samples are drawn in pieces of this many pose frames, so that one compiled
-# program serves clips of every length.
-_PIECE_FRAMES = 50
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,23 +53,15 @@ def make_draw(options: Options, **changes) -> Draw:
 
 
 def _collate(dances, num_frames):
-  """Pad motion to `num_frames` (B, F, M); valid (B, F) tells which are real."""
+  """Pad motion to `num_frames` (F, B, M); valid (F, B) tells which are real."""
   width = dances[0].motion_FM.shape[1]
-  motion = np.zeros((len(dances), num_frames, width), np.float32)
-  valid = np.zeros((len(dances), num_frames), bool)
+  motion = np.zeros((num_frames, len(dances), width), np.float32)
+  valid = np.zeros((num_frames, len(dances)), bool)
   for row, dance in enumerate(dances):
     frames = min(len(dance.motion_FM), num_frames)
-    motion[row, :frames] = dance.motion_FM[:frames]
-    valid[row, :frames] = True
+    motion[:frames, row] = dance.motion_FM[:frames]
+    valid[:frames, row] = True
   return motion, valid
-
-
-def _hold_last_frame(context_BFC, valid_BF):
-  """Give frames after a clip's end the context of its last frame."""
-  frames = np.arange(valid_BF.shape[1])[None]
-  last = np.maximum(valid_BF.sum(axis=1) - 1, 0)[:, None]
-  index = jnp.asarray(np.minimum(frames, last))
-  return jnp.take_along_axis(context_BFC, index[..., None], axis=1)
 
 
 class Generator:
@@ -85,31 +75,44 @@ class Generator:
     engine: one of `ENGINES`.
 
   Attributes:
+    options: of the model.
+    engine: what draws samples.
     engine_name: 'cpu' or 'xla'.
+    listener: what hears the dance.
+    lead_samples: how much earlier sound is played than it was drawn.
   """
 
   def __init__(self, options, graphdef, params, draw, engine='auto'):
-    self._options, self._params = options, params
-    self._lead_samples = round(options.sample.lead_s * options.sample_rate_hz)
-    self._engine = make_engine(engine, graphdef, params, draw)
-    self.engine_name = self._engine.name
+    self.options = options
+    self.lead_samples = round(options.sample.lead_s * options.sample_rate_hz)
+    self.engine = make_engine(engine, graphdef, params, draw)
+    self.engine_name = self.engine.name
+    self.listener = Listener(graphdef, params)
 
-    def listen(params, motion_BFM, valid_BF):
-      return nnx.merge(graphdef, params).listen(motion_BFM, valid_BF)
+  def num_frames(self, num_samples):
+    """Return how many pose frames are drawn for so many samples."""
+    return -(
+      -(num_samples + self.lead_samples) // self.options.samples_per_frame
+    )
 
-    self._listen = jax.jit(listen)
+  def keys(self, seed, batch):
+    """Return the key (B,) of each clip's draws."""
+    root = jax.random.key(seed)
+    return jax.vmap(lambda row: jax.random.fold_in(root, row))(
+      jnp.arange(batch)
+    )
 
   def listen(self, dances):
-    """Return context (B, F, C) and head logits (B, F, H) of padded dances.
+    """Return context (B, F, C) and gain (F, B) of padded dances.
 
-    F covers the longest clip in whole pieces and one closing frame.
+    F covers the longest clip and one closing frame.
     """
-    hop, lead = self._options.samples_per_frame, self._lead_samples
-    longest = max(-(-(d.num_samples + lead) // hop) for d in dances)
-    pieces = max(1, -(-longest // _PIECE_FRAMES))
-    motion, valid = _collate(dances, pieces * _PIECE_FRAMES + 1)
-    context, heads = self._listen(self._params, motion, valid)
-    return _hold_last_frame(context, valid), _hold_last_frame(heads, valid)
+    frames = max(self.num_frames(dance.num_samples) for dance in dances) + 1
+    ahead = self.listener.look_ahead
+    motion, valid = _collate(dances, frames + ahead)
+    state = self.listener.start(len(dances))
+    context, gain_FB, _ = self.listener.run(motion, valid, state)
+    return np.moveaxis(context[ahead:], 0, 1), gain_FB[ahead:]
 
   def generate(self, dances, *, seed=0, progress=None):
     """Return one float32 waveform of `num_samples` for every dance.
@@ -120,10 +123,9 @@ class Generator:
         place in the list, not on the other clips.
       progress: called with the share that is done after every piece.
     """
-    context, heads = self.listen(dances)
+    context, gain_FB = self.listen(dances)
     style = jnp.array([dance.style for dance in dances], jnp.int32)
-    root, rows = jax.random.key(seed), jnp.arange(len(dances))
-    keys = jax.vmap(lambda row: jax.random.fold_in(root, row))(rows)
+    keys = self.keys(seed, len(dances))
     shares = _Shares(context.shape[1] - 1, len(dances), progress)
     groups = _groups(len(dances))
 
@@ -132,26 +134,32 @@ class Generator:
 
     with futures.ThreadPoolExecutor(len(groups)) as threads:
       audio_BT = np.concatenate(list(threads.map(one_group, groups)))
-    if self._options.wave.is_levelled:
-      audio_BT = self._played(audio_BT, heads)
-    audio_BT = audio_BT[:, self._lead_samples :]
+    audio_BT = self.played(audio_BT, gain_FB)[:, self.lead_samples :]
     return [audio_BT[i, : d.num_samples] for i, d in enumerate(dances)]
 
-  def _played(self, levelled_BT, heads):
-    """Give levelled sound the loudness that the dance asks for."""
-    loudness_BF = activate_heads(heads)[..., LOUDNESS]
-    gain_BT = gain_of_samples(loudness_BF, self._options.samples_per_frame)
-    return np.clip(levelled_BT * np.asarray(gain_BT), -1.0, 1.0)
+  def played(self, drawn_BT, gain_FB):
+    """Give levelled sound the loudness that the dance asks for.
+
+    Args:
+      drawn_BT: sound of F frames.
+      gain_FB: of F + 1 frames.
+    """
+    if not self.options.wave.is_levelled:
+      return drawn_BT
+    gain_BT = gain_of_samples(gain_FB, self.options.samples_per_frame)
+    return np.clip(drawn_BT * gain_BT, -1.0, 1.0)
 
   def _draw_group(self, context, style, keys, shares):
     """Draw a group of clips piece by piece: (B, T)."""
-    state, pieces = self._engine.start(len(style)), []
-    for first in range(0, context.shape[1] - 1, _PIECE_FRAMES):
-      part = context[:, first : first + _PIECE_FRAMES + 1]
-      uniform = self._engine.draw_uniform(keys, first, _PIECE_FRAMES)
-      samples, state = self._engine.run(part, style, uniform, state)
+    state, pieces = self.engine.start(len(style)), []
+    frames = context.shape[1] - 1
+    for first in range(0, frames, BLOCK_FRAMES):
+      count = min(BLOCK_FRAMES, frames - first)
+      part = context[:, first : first + count + 1]
+      uniform = self.engine.draw_uniform(keys, first, BLOCK_FRAMES)[:count]
+      samples, state = self.engine.run(part, style, uniform, state)
       pieces.append(np.asarray(samples))
-      shares.add(_PIECE_FRAMES * len(style))
+      shares.add(count * len(style))
     return np.concatenate(pieces, axis=1)
 
 

@@ -1,4 +1,4 @@
-"""The engine that runs everywhere: `lax.scan` over frames and samples."""
+"""The engine that runs everywhere: loops over frames and samples, by XLA."""
 
 import dataclasses
 import functools
@@ -10,6 +10,7 @@ from flax import nnx
 
 from dance2wave.models.quantise import bent_of_codes, unbend
 from dance2wave.sampling.draw import draw_class, draw_mixture
+from dance2wave.sampling.listen import BLOCK_FRAMES, pad_to_block
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,30 +62,57 @@ def _one_sample(wave, draw, carry, inputs):
   return {'wave': state, 'bent': bent}, bent
 
 
-def _run(graphdef, params, context_BFC, style_B, uniform_FSB2, state, draw):
+def _one_frame(wave, draw, conditions, uniform_SB2, state):
+  """Draw a frame's samples (B, S), given conditions (B, L, 2 G) around it."""
+  now, then = conditions
+  weight = jnp.arange(wave.samples_per_frame) / wave.samples_per_frame
+
+  def one_sample(carry, inputs):
+    w, uniform = inputs
+    return _one_sample(wave, draw, carry, (now + (then - now) * w, uniform))
+
+  state, bent_SB = jax.lax.scan(one_sample, state, (weight, uniform_SB2))
+  # unbend rounds: full scale comes out a few ulp above one.
+  return jnp.clip(unbend(bent_SB.T, draw.levels), -1.0, 1.0), state
+
+
+def _run(
+  graphdef, params, context_BFC, style_B, uniform_FSB2, count, state, draw
+):
   wave = nnx.merge(graphdef, params).wave
   if draw.guidance != 1.0:
     context_BFC = jnp.concatenate([context_BFC, jnp.zeros_like(context_BFC)])
     style_B = jnp.concatenate([style_B, jnp.full_like(style_B, -1)])
   label_BS = jax.nn.one_hot(style_B, wave.num_labels)  # -1 is a row of zeros
-  condition = jnp.moveaxis(wave.condition(context_BFC, label_BS), 1, 0)
-  weight = jnp.arange(wave.samples_per_frame) / wave.samples_per_frame
 
-  def one_frame(carry, inputs):
-    now, then, uniform_SB2 = inputs
+  def condition(frame):
+    context = jax.lax.dynamic_slice_in_dim(context_BFC, frame, 1, 1)
+    return wave.condition(context, label_BS)[:, 0]
 
-    def one_sample(carry, inputs):
-      w, uniform = inputs
-      return _one_sample(wave, draw, carry, (now + (then - now) * w, uniform))
+  def body(frame, carry):
+    state, now, samples_FBS = carry
+    then, uniform = condition(frame + 1), uniform_FSB2[frame]
+    samples, state = _one_frame(wave, draw, (now, then), uniform, state)
+    return state, then, samples_FBS.at[frame].set(samples)
 
-    return jax.lax.scan(one_sample, carry, (weight, uniform_SB2))
-
-  state, bent_FSB = jax.lax.scan(
-    one_frame, state, (condition[:-1], condition[1:], uniform_FSB2)
+  frames, hop, batch, _ = uniform_FSB2.shape
+  blank = jnp.zeros((frames, batch, hop))
+  state, _, samples_FBS = jax.lax.fori_loop(
+    0, count, body, (state, condition(0), blank)
   )
-  bent_TB = bent_FSB.reshape(-1, bent_FSB.shape[-1])
-  # unbend rounds: full scale comes out a few ulp above one.
-  return jnp.clip(unbend(bent_TB.T, draw.levels), -1.0, 1.0), state
+  return jnp.moveaxis(samples_FBS, 0, 1).reshape(batch, -1), state
+
+
+def blocks(context_BFC, uniform_FSB2):
+  """Cut a call into blocks of one size: context, draws, number of frames."""
+  frames = len(uniform_FSB2)
+  for first in range(0, frames, BLOCK_FRAMES):
+    last = min(first + BLOCK_FRAMES, frames)
+    context = pad_to_block(
+      context_BFC[:, first : last + 1], 1, BLOCK_FRAMES + 1
+    )
+    uniform = pad_to_block(uniform_FSB2[first:last], 0)
+    yield context, uniform, last - first
 
 
 class XlaEngine:
@@ -113,6 +141,9 @@ class XlaEngine:
   def run(self, context_BFC, style_B, uniform_FSB2, state):
     """Return samples (B, (F - 1) x hop) in [-1, 1], and the state to go on.
 
+    A frame's samples are the same to the last bit in whatever pieces a clip
+    is drawn.
+
     Args:
       context_BFC: frames f .. f + n; the last one only closes the
         interpolation and comes again as the first of the next call.
@@ -120,12 +151,20 @@ class XlaEngine:
       uniform_FSB2: from `draw_uniform` for frames f .. f + n - 1.
       state: from `start` or from an earlier call; used up.
     """
-    arguments = (self.params, context_BFC, style_B, uniform_FSB2, state)
-    shape = (context_BFC.shape, context_BFC.dtype)
+    parts = []
+    for part, uniform, count in blocks(context_BFC, uniform_FSB2):
+      samples, state = self._run_block(
+        self.params, part, style_B, uniform, count, state
+      )
+      parts.append(samples[:, : count * self._hop])
+    return jnp.concatenate(parts, axis=1), state
+
+  def _run_block(self, *arguments):
+    batch = arguments[1].shape[0]
     with self._lock:
-      if shape not in self._compiled:
-        self._compiled[shape] = self._run.lower(*arguments).compile()
-    return self._compiled[shape](*arguments)
+      if batch not in self._compiled:
+        self._compiled[batch] = self._run.lower(*arguments).compile()
+    return self._compiled[batch](*arguments)
 
   def draw_uniform(self, keys_B, first_frame, num_frames):
     """Draw what decides samples: (F, S, B, 2) for each clip's own key.

@@ -1,0 +1,131 @@
+"""What the WaveNet is given of a dance, frame by frame."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from dance2wave.models.loudness import gain
+from dance2wave.models.pose_transformer import LOUDNESS, activate_heads
+
+# Programs take up to so many pose frames in a call. How many is told when
+# they run: another length would be another program, which may round
+# differently, and a stream would not be what is drawn of the whole clip.
+BLOCK_FRAMES = 50
+
+
+def pad_to_block(array, axis, frames=BLOCK_FRAMES):
+  """Lengthen an axis to `frames` with zeros; a full one is as it was."""
+  missing = frames - array.shape[axis]
+  if not missing:
+    return array
+  widths = [(0, 0)] * array.ndim
+  widths[axis] = (0, missing)
+  return np.pad(np.asarray(array), widths)
+
+
+def _start(graphdef, params, batch):
+  model = nnx.merge(graphdef, params)
+  width = model.wave.context.kernel.shape[0]
+  held = jnp.zeros((batch, width)), jnp.zeros(batch)
+  return {'pose': model.pose.start(batch), 'held': held}
+
+
+def _one_frame(model, motion_BM, valid_B, state):
+  """Take one frame; return what is held after it, and the state."""
+  context, heads, valid, pose = model.pose.step(
+    motion_BM, valid_B, state['pose']
+  )
+  loudness = activate_heads(heads)[..., LOUDNESS]
+  context = model.join(context, heads, valid)
+  old_context, old_gain = state['held']
+  held = (
+    jnp.where(valid[:, None], context, old_context),
+    jnp.where(valid, gain(loudness), old_gain),
+  )
+  return {'pose': pose, 'held': held}
+
+
+def _run(graphdef, params, motion_FBM, valid_FB, count, state):
+  model = nnx.merge(graphdef, params)
+
+  def body(frame, carry):
+    state, contexts, gains = carry
+    state = _one_frame(model, motion_FBM[frame], valid_FB[frame], state)
+    context, gain_B = state['held']
+    return state, contexts.at[frame].set(context), gains.at[frame].set(gain_B)
+
+  context, gain_B = (jnp.zeros_like(held) for held in state['held'])
+  blank = (
+    jnp.zeros((BLOCK_FRAMES, *context.shape)),
+    jnp.zeros((BLOCK_FRAMES, *gain_B.shape)),
+  )
+  state, contexts, gains = jax.lax.fori_loop(0, count, body, (state, *blank))
+  return contexts, gains, state
+
+
+class Listener:
+  """Run the pose transformer as a stream; batched and resumable.
+
+      motion   0  1  2  3  4  |  not valid
+      heard             0  1  |  2  3  4  4  4      look_ahead = 3
+
+  After a clip's last frame, what was heard of that is held.
+
+  Args:
+    graphdef: of a `Dance2Wave`.
+    params: its parameters.
+
+  Attributes:
+    look_ahead: frames by which what is heard comes later.
+  """
+
+  def __init__(self, graphdef, params):
+    self._params = params
+    self.look_ahead = nnx.merge(graphdef, params).pose.look_ahead
+    self._start = functools.partial(_start, graphdef, params)
+    self._run = jax.jit(
+      functools.partial(_run, graphdef), donate_argnames='state'
+    )
+
+  def start(self, batch):
+    """Return the state before the first frame of `batch` dances."""
+    return self._start(batch)
+
+  def run(self, motion_FBM, valid_FB, state):
+    """Take F frames; return what is heard, and the state to go on.
+
+    Args:
+      motion_FBM: motion features.
+      valid_FB: False after a dance's end.
+      state: from `start` or an earlier call; used up.
+
+    Returns:
+      context (F, B, C), gain of levelled sound (F, B), both numpy and of the
+      frames `look_ahead` ago, and the state.
+    """
+    parts = []
+    for first in range(0, len(motion_FBM), BLOCK_FRAMES):
+      motion = motion_FBM[first : first + BLOCK_FRAMES]
+      valid = pad_to_block(valid_FB[first : first + BLOCK_FRAMES], 0)
+      count = len(motion)
+      *heard, state = self._run(
+        self._params, pad_to_block(motion, 0), valid, count, state
+      )
+      parts.append([np.asarray(x)[:count] for x in heard])
+    context, gains = (np.concatenate(x) for x in zip(*parts))
+    return context, gains, state
+
+
+def gain_of_samples(gain_FB, samples_per_frame):
+  """Interpolate the gain linearly: (F + 1, B) to (B, F x samples_per_frame).
+
+  The arithmetic is numpy's, whose bits do not depend on the length.
+  """
+  weight = np.arange(samples_per_frame, dtype=np.float32) / np.float32(
+    samples_per_frame
+  )
+  now, then = gain_FB[:-1].T[..., None], gain_FB[1:].T[..., None]
+  return (now + (then - now) * weight).reshape(gain_FB.shape[1], -1)
