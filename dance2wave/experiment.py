@@ -19,7 +19,14 @@ from dance2wave.media.clip import Waveform
 from dance2wave.metrics import score, showcase
 from dance2wave.options import Options
 from dance2wave.sampling import offline
-from dance2wave.training import loop, manifest, step, workdir
+from dance2wave.training import (
+  loop,
+  manifest,
+  sharding,
+  step,
+  warm_start,
+  workdir,
+)
 from dance2wave.training.writer import MetricWriter
 
 
@@ -182,6 +189,8 @@ def run(options: Options, folder: pathlib.Path) -> dict:
   """
   make_builders(options)  # An unknown one is refused before all else.
   step.transformer_look_ahead_s(options)
+  sharding.make_mesh(options.mesh.data, options.mesh.fsdp)
+  warm_start.check_sources(options)
   with workdir.hold_workdir(folder):
     return _run(options, folder)
 
