@@ -17,6 +17,11 @@ class InputError(ValueError):
   """
 
 
+def first_line(error: Exception) -> str:
+  """Return what an error of a library says, without its further advice."""
+  return next(iter(str(error).splitlines()), type(error).__name__)
+
+
 class Interrupted(Exception):
   """A signal stopped a run between two steps.
 
@@ -47,7 +52,8 @@ def one_line_errors() -> Iterator[None]:
   """Turn an `InputError` into one line on stderr and exit status 2.
 
   A full disk and a lack of permission are the user's to mend as well. A
-  stopped run is one line and exit status 128 + the number of the signal.
+  stopped run is one line and exit status 128 + the number of the signal, and
+  so is Ctrl-C at any other time.
   """
   try:
     yield
@@ -57,6 +63,8 @@ def one_line_errors() -> Iterator[None]:
     for number in (signal.SIGTERM, signal.SIGINT):
       signal.signal(number, signal.SIG_IGN)  # All is saved: leave in peace.
     leave(str(error), error.status)
+  except KeyboardInterrupt:
+    leave('stopped by SIGINT', 128 + signal.SIGINT)
   except OSError as error:
     if error.errno not in _DISK:
       raise

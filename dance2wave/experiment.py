@@ -1,7 +1,9 @@
 """The main job: dataset, training, sampling of test dances, figures."""
 
+import hashlib
 import json
 import pathlib
+import re
 import time
 
 import jax
@@ -17,7 +19,14 @@ from dance2wave.media.clip import Waveform
 from dance2wave.metrics import score, showcase
 from dance2wave.options import Options
 from dance2wave.sampling import offline
-from dance2wave.training import loop, manifest, step, workdir
+from dance2wave.training import (
+  loop,
+  manifest,
+  sharding,
+  step,
+  warm_start,
+  workdir,
+)
 from dance2wave.training.writer import MetricWriter
 
 
@@ -99,6 +108,17 @@ def sample_clips(options, graphdef, params, clips) -> list[np.ndarray]:
     )
 
 
+def file_name(clip_id: str) -> str:
+  """Return a name that is safe in every file system, and its own for each id.
+
+  An id may be a path, hold any letters or be too long for a name.
+  """
+  plain = clip_id.replace('/', '_')
+  safe = re.sub(r'[^\w.#+ -]', '_', plain, flags=re.ASCII).lstrip('.-')[:120]
+  digest = hashlib.sha256(clip_id.encode('utf-8', 'replace')).hexdigest()
+  return safe if safe == plain else f'{safe}-{digest[:8]}'
+
+
 def write_samples(options, folder, clips, generated, heard) -> None:
   """Write videos, pictures and TensorBoard entries of the first clips."""
   samples = folder / 'samples'
@@ -108,7 +128,7 @@ def write_samples(options, folder, clips, generated, heard) -> None:
     for clip, audio_T, beats_s in tqdm.tqdm(rows, desc='videos'):
       waveform = Waveform(audio_T, options.sample_rate_hz)
       pose_FJD = clip.clip.pose_FJD
-      name = clip.clip.clip_id.replace('/', '_')
+      name = file_name(clip.clip.clip_id)
       rate = options.pose_rate_hz
       showcase.write_dance_video(
         samples / f'{name}.mp4', pose_FJD, rate, waveform, clip.clip.beats_s
@@ -163,10 +183,20 @@ def run(options: Options, folder: pathlib.Path) -> dict:
 
   Returns:
     The figures that are also in `result.json`.
+
+  Raises:
+    InputError: what options or folder do not allow; another run is in it.
   """
-  began = time.monotonic()
   make_builders(options)  # An unknown one is refused before all else.
   step.transformer_look_ahead_s(options)
+  sharding.make_mesh(options.mesh.data, options.mesh.fsdp)
+  warm_start.check_sources(options)
+  with workdir.hold_workdir(folder):
+    return _run(options, folder)
+
+
+def _run(options: Options, folder: pathlib.Path) -> dict:
+  began = time.monotonic()
   workdir.open_workdir(folder, options)
   result_path = folder / 'result.json'
   if result_path.exists():

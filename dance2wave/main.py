@@ -10,18 +10,12 @@ into DIR/samples and writes DIR/result.json. Run again to go on.
 import os
 import pathlib
 import re
-import signal
 
 from absl import app, flags, logging
 from ml_collections import config_flags
 
 from dance2wave.allocator import keep_freed_memory
-from dance2wave.errors import (
-  InputError,
-  leave,
-  one_line_errors,
-  parse_flags,
-)
+from dance2wave.errors import InputError, one_line_errors, parse_flags
 
 _CONFIG = config_flags.DEFINE_config_file(
   'config', None, 'Config file, such as configs/wavenet.py.', lock_config=True
@@ -75,11 +69,8 @@ def run() -> None:
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
   keep_freed_memory()
   logging.set_verbosity(logging.WARNING)
-  try:
-    with one_line_errors():
-      app.run(main, flags_parser=parse_flags)
-  except KeyboardInterrupt:
-    leave('stopped by SIGINT', 128 + signal.SIGINT)
+  with one_line_errors():
+    app.run(main, flags_parser=parse_flags)
 
 
 if __name__ == '__main__':

@@ -80,7 +80,10 @@ def _check_sizes(o):
   not_negative = {
     'seed': o.seed,
     'sample.seed': o.sample.seed,
+    'dataset.cache_bytes': o.dataset.cache_bytes,
     'sample.num_videos': o.sample.num_videos,
+    'train.pose_steps': o.train.pose_steps,
+    'train.joint_steps': o.train.joint_steps,
     'train.warmup_steps': o.train.warmup_steps,
     'train.weight_decay': o.train.weight_decay,
     'train.heads_weight': o.train.heads_weight,
@@ -139,11 +142,18 @@ def _check_shares(o):
   for key, value in shares.items():
     _require(0 <= value < 1, key, value, 'at least 0 and below 1')
   _require(0 < o.sample.top_p <= 1, 'sample.top_p', o.sample.top_p, 'in (0, 1]')
+  guidance = o.sample.guidance
+  _require(
+    guidance == 1 or o.train.context_dropout > 0,
+    'sample.guidance',
+    guidance,
+    '1 where train.context_dropout=0 teaches nothing to be guided from',
+  )
   lead_s = o.sample.lead_s
   _require(0 <= lead_s <= 0.1, 'sample.lead_s', lead_s, '0 to 0.1 s')
   steps = (o.train.pose_steps, o.train.joint_steps)
   _require(
-    min(steps) >= 0 and sum(steps) > 0, 'train.joint_steps', steps, '>= 0'
+    sum(steps) > 0, 'train.joint_steps', steps[1], '> 0 where pose_steps=0'
   )
   _require(bool(o.styles), 'styles', o.styles, 'at least one style')
 

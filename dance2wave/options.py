@@ -7,6 +7,7 @@ change. Units are in the names.
 
 import dataclasses
 import difflib
+import math
 import types
 import typing
 
@@ -327,5 +328,9 @@ def _convert(hint, value, key):
     raise InputError(
       f'{key}={value!r} is a {type(value).__name__}; expected {hint.__name__}; '
       f'set --config.{key}'
+    )
+  if hint is float and not math.isfinite(value):
+    raise InputError(
+      f'{key}={value!r}; expected a finite number; set --config.{key}'
     )
   return value

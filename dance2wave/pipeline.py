@@ -162,6 +162,11 @@ class Pipeline:
     for offset in mixed.offsets:
       self._clip(offset)
 
+  def __reduce__(self):
+    """Travel to another process without the cache, which is made anew there."""
+    fields = dataclasses.fields(self)
+    return type(self), tuple(getattr(self, field.name) for field in fields)
+
   def _make_batches(self):
     # grain brings jax, and nothing else on the numpy side does.
     import grain

@@ -60,33 +60,35 @@ def _sample() -> None:
 
   _check_draw()
   jobs = files.plan_jobs(files.find_inputs(_INPUT.value), _OUTPUT.value)
-  for job in jobs:
-    files.check_output(job)
-  options, graphdef, params = warm_start.load_ema(
-    pathlib.Path(_WORKDIR.value).absolute()
-  )
-  if not options.samples_dances:
-    raise InputError(
-      f'--workdir={_WORKDIR.value} has trained no sound for dances '
-      f'(train.joint_steps={options.train.joint_steps}, train.is_audio_only='
-      f'{options.train.is_audio_only}); expected a run of both; train one with '
-      f'--config.train.init_from="(\'{_WORKDIR.value}\',)"'
+  with files.held_outputs(jobs):
+    options, graphdef, params = warm_start.load_ema(
+      pathlib.Path(_WORKDIR.value).absolute()
     )
-  draw = offline.make_draw(
-    options,
-    temperature=_TEMPERATURE.value,
-    top_p=_TOP_P.value,
-    guidance=_GUIDANCE.value,
-  )
-  generator = offline.Generator(options, graphdef, params, draw, _ENGINE.value)
-  print(f'engine: {generator.engine_name}', flush=True)
-  style = _style_index(options.styles)
-  for job in jobs:
-    track = source.read_pose(job.input, model_path=_POSE_MODEL.value)
-    dance, pose_FJD = files.to_dance(track, options, style)
-    (audio_T,) = generator.generate([dance], seed=_SEED.value)
-    output = files.write_result(job, options, audio_T, pose_FJD)
-    print(f'{job.input} -> {output} ({track.duration_s:.2f} s)', flush=True)
+    if not options.samples_dances:
+      raise InputError(
+        f'--workdir={_WORKDIR.value} has trained no sound for dances '
+        f'(train.joint_steps={options.train.joint_steps}, '
+        f'train.is_audio_only={options.train.is_audio_only}); expected a run '
+        'of both; train one with '
+        f'--config.train.init_from="(\'{_WORKDIR.value}\',)"'
+      )
+    draw = offline.make_draw(
+      options,
+      temperature=_TEMPERATURE.value,
+      top_p=_TOP_P.value,
+      guidance=_GUIDANCE.value,
+    )
+    generator = offline.Generator(
+      options, graphdef, params, draw, _ENGINE.value
+    )
+    print(f'engine: {generator.engine_name}', flush=True)
+    style = _style_index(options.styles)
+    for job in jobs:
+      track = source.read_pose(job.input, model_path=_POSE_MODEL.value)
+      dance, pose_FJD = files.to_dance(track, options, style)
+      (audio_T,) = generator.generate([dance], seed=_SEED.value)
+      output = files.write_result(job, options, audio_T, pose_FJD)
+      print(f'{job.input} -> {output} ({track.duration_s:.2f} s)', flush=True)
 
 
 def main(argv: list[str]) -> None:

@@ -189,7 +189,9 @@ def measure_all(
     file.write('\n' if is_torn else '')
     for (key, job), row in zip(jobs.items(), results):
       if isinstance(row, WorkerDied):
-        row = {'path': job.name, 'error': 'its process was killed twice'}
+        is_dead = row.reason == 'died'
+        why = 'its process was killed twice' if is_dead else row.message
+        row = {'path': job.name, 'error': why}
       if not row['error']:
         file.write(json.dumps({'key': key, 'row': row}) + '\n')
         file.flush()

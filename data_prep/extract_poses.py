@@ -93,8 +93,8 @@ def _run(jobs: Sequence[PoseJob], num_workers: int) -> Iterator[int | Failure]:
         str(result.task.video),
         'process',
         'WorkerDied',
-        'the process was killed twice; expected a video that fits in memory; '
-        'check the file, or use fewer --num_workers',
+        f'{result.message}; expected a video that fits in memory; check the '
+        'file, or use fewer --num_workers',
       )
     else:
       yield result

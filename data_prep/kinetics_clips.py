@@ -108,7 +108,7 @@ def check_apart(check: Check) -> tuple[str, str]:
 def died(result: tuple[str, str] | WorkerDied) -> tuple[str, str]:
   """Return the result of a check, also if its process died."""
   if isinstance(result, WorkerDied):
-    return 'damaged', f'{result.task.path.name} killed the process that read it'
+    return 'damaged', f'{result.task.path.name}: {result.message}'
   return result
 
 

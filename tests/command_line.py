@@ -6,6 +6,13 @@ import subprocess
 import sys
 
 ROOT = pathlib.Path(__file__).parents[1]
+# Resets SIGINT, to which a shell's background job is deaf, and becomes the
+# command that follows.
+HEARS_SIGINT = """
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
 
 
 def run(module, *arguments, check=False):

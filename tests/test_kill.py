@@ -9,7 +9,7 @@ import time
 
 import numpy as np
 import pytest
-from command_line import ROOT
+from command_line import HEARS_SIGINT, ROOT
 
 from dance2wave import pipeline
 from dance2wave.training import loop, manifest
@@ -24,13 +24,6 @@ MOMENTS = {
   'save': 0.05,
   'rename': 0.0,
 }
-
-# Resets SIGINT and becomes the command that follows.
-_HEARS_SIGINT = """
-import os, signal, sys
-signal.signal(signal.SIGINT, signal.SIG_DFL)
-os.execv(sys.argv[1], sys.argv[1:])
-"""
 
 
 class Run:
@@ -60,7 +53,7 @@ class Run:
     """Start it; a shell's background job would not hear SIGINT."""
     with self._stderr.open('w') as stderr:
       return subprocess.Popen(
-        [sys.executable, '-c', _HEARS_SIGINT, *self._command],
+        [sys.executable, '-c', HEARS_SIGINT, *self._command],
         cwd=ROOT,
         env=os.environ | {'JAX_PLATFORMS': 'cpu'},
         stdout=subprocess.DEVNULL,

@@ -142,6 +142,43 @@ def test_other_sizes_and_other_folders_are_named(audio_run, data_dir, tmp_path):
     warm_start.warm_start(options, state)
 
 
+@pytest.mark.parametrize(
+  ('changes', 'there', 'here'),
+  [
+    ({'sample_rate_hz': 16000}, 'sample_rate_hz=8000', 'says 16000'),
+    ({'wave__is_levelled': False}, 'wave.is_levelled=True', 'says False'),
+    (
+      {'wave__num_cycles': 2, 'wave__layers_per_cycle': 2},
+      'wave.num_cycles=1',
+      'says 2',
+    ),
+  ],
+)
+def test_parameters_that_fit_but_mean_something_else_are_named(
+  audio_run, data_dir, changes, there, here
+):
+  options = make_options(
+    data_dir, train__init_from=(str(audio_run[0]),), **changes
+  )
+  with pytest.raises(InputError) as error:
+    warm_start.warm_start(options, initial_state(options))
+  for word in (there, here, f'set --config.{there}', 'train.init_from='):
+    assert word in str(error.value)
+
+
+def test_a_pose_run_of_another_sample_rate_is_welcome(pose_run, data_dir):
+  options = make_options(
+    data_dir, train__init_from=(str(pose_run[0]),), sample_rate_hz=16000
+  )
+  _, (coverage,) = warm_start.warm_start(options, initial_state(options))
+  assert coverage.taken
+  slower = make_options(
+    data_dir, train__init_from=(str(pose_run[0]),), pose_rate_hz=20
+  )
+  with pytest.raises(InputError, match='pose_rate_hz=25, but the config says'):
+    warm_start.warm_start(slower, initial_state(slower))
+
+
 def test_a_warm_start_is_not_taken_again_on_resume(
   pose_run, data_dir, tmp_path, capsys
 ):

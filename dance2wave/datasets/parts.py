@@ -26,8 +26,8 @@ from typing import Any
 
 from absl import logging
 
+from dance2wave import locks
 from dance2wave.datasets.work import Failure, Record, Recorder
-from dance2wave.errors import InputError
 
 # What a builder can have used; see tests/test_walls.py.
 _STAGES = ('datasets', 'media', 'metrics', 'pose')
@@ -40,19 +40,12 @@ def hold(folder: pathlib.Path) -> Iterator[None]:
   Raises:
     InputError: another build holds it.
   """
-  import fcntl  # Not on Windows, where data can still be read.
-
   folder.mkdir(parents=True, exist_ok=True)
-  with (folder / 'lock').open('w') as lock:
-    try:
-      fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-      raise InputError(
-        f'another build on Beam holds {folder}; expected one at a time for a '
-        'dataset; wait for it or give another --data_dir'
-      ) from None
-    except OSError as error:  # Some shared disks have no locks.
-      logging.warning('%s cannot be locked: %s', folder, error.strerror)
+  busy = (
+    f'another build on Beam holds {folder}; expected one at a time for a '
+    'dataset; wait for it or give another --data_dir'
+  )
+  with locks.held(folder / 'lock', busy):
     yield
     shutil.rmtree(folder, ignore_errors=True)
   with contextlib.suppress(OSError):  # Parts of other datasets are there.

@@ -15,7 +15,7 @@ from dance2wave.errors import InputError
 from dance2wave.media.audio import read_audio
 from dance2wave.media.clip import fit_samples
 from dance2wave.metrics.beat_detector import detect_beats
-from dance2wave.pose.landmarker import extract_poses
+from dance2wave.pose.landmarker import check_seen, extract_poses
 from dance2wave.pose.skeleton import to_core14
 from dance2wave.pose.track import PoseTrack, read_pose_file
 
@@ -71,7 +71,10 @@ def read_video(video: Video) -> list[Clip] | Failure:
 def _poses(video: Video) -> PoseTrack:
   pose_path = video.pose_path or video.path.with_suffix('.npz')
   if pose_path.exists():
-    return read_pose_file(pose_path)
+    track = read_pose_file(pose_path)
+    is_seen = (track.pose_FJD[..., 2] > 0).any(axis=1)
+    check_seen(int(is_seen.sum()), len(is_seen), video.path)
+    return track
   return extract_poses(video.path, video.model_path)
 
 
@@ -108,7 +111,8 @@ def cut(
   """Cut poses, samples and beats by the same times.
 
   Raises:
-    InputError: picture and sound have less than MIN_CLIP_S in common.
+    InputError: picture and sound have less than MIN_CLIP_S in common, or no
+      clip would have two frames with a pose.
   """
   total_s = min(track.duration_s, len(audio_T) / SAMPLE_RATE_HZ)
   if total_s < MIN_CLIP_S:
@@ -142,5 +146,10 @@ def cut(
         'duration_s': end_s - start_s,
         **({'aux': dict(video.aux)} if video.aux is not None else {}),
       }
+    )
+  if not clips:
+    raise InputError(
+      f'{video.name} has {len(track.pose_time_s)} frames of poses in '
+      f'{total_s:.2f} s; expected two in each clip; extract the poses again'
     )
   return clips

@@ -103,13 +103,7 @@ def run_here(
   results = workers.ordered_map(recorder, tasks, num_workers=num_workers)
   for task, result in zip(tasks, results):
     if isinstance(result, workers.WorkerDied):
-      result = Failure(
-        task.name,
-        'worker',
-        'died',
-        'the process that read it was killed twice (out of memory, or a crash '
-        'in a decoder)',
-      )
+      result = Failure(task.name, 'worker', result.reason, result.message)
     yield result
 
 

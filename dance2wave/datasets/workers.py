@@ -3,6 +3,7 @@
 import collections
 import contextlib
 import dataclasses
+import functools
 import itertools
 import multiprocessing
 import multiprocessing.connection
@@ -16,15 +17,48 @@ from concurrent import futures
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
+from dance2wave.media import watchdog
+
 _AHEAD = 3  # tasks in flight per worker
 _STARTING = threading.Lock()
 
 
+def _half_the_memory() -> int:
+  total = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
+  return max(4 << 30, total // 2)
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+  """What a task may take before it is given up, so that the others go on.
+
+  Attributes:
+    silent_s: seconds without progress: without a packet or a frame of a file,
+      or for the whole of a task that reads none.
+    num_bytes: memory of one process; by default half of the machine's, and at
+      least 4 GiB.
+  """
+
+  silent_s: float = 600.0
+  num_bytes: int = dataclasses.field(default_factory=_half_the_memory)
+
+
 @dataclasses.dataclass(frozen=True)
 class WorkerDied:
-  """Stands for the result of a task that killed its process twice."""
+  """Stands for the result of a task that had to be given up.
+
+  Attributes:
+    task: which one.
+    reason: 'died': it killed its process twice; 'stalled': see `Limits`.
+    message: one line for the user.
+  """
 
   task: Any
+  reason: str = 'died'
+  message: str = (
+    'the process that read it was killed twice (out of memory, or a crash or '
+    'an endless loop in a decoder)'
+  )
 
 
 def num_cores() -> int:
@@ -34,8 +68,19 @@ def num_cores() -> int:
   return os.cpu_count() or 1
 
 
-def _start_child() -> None:
+def _limit_memory(num_bytes: int) -> None:
+  """Let an allocation fail before the system has to kill somebody."""
+  import resource  # Not on Windows, where data can still be read.
+
+  _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+  soft = num_bytes if hard == resource.RLIM_INFINITY else min(num_bytes, hard)
+  with contextlib.suppress(OSError, ValueError):  # Not every system has it.
+    resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+
+
+def _start_child(limits: Limits) -> None:
   """Leave silently on Ctrl-C, and when the parent is gone."""
+  _limit_memory(limits.num_bytes)
   signal.signal(signal.SIGINT, lambda *_: os._exit(130))
   parent = multiprocessing.parent_process().sentinel
 
@@ -73,7 +118,18 @@ def _without_main() -> Iterator[None]:
       os.environ.update({name: environ[name]} if name in environ else {})
 
 
-def _pool(num_workers: int, function: Callable) -> futures.ProcessPoolExecutor:
+def _watched(function: Callable, silent_s: float, task: Any) -> Any:
+  """Return function(task), or `WorkerDied` where it makes no progress."""
+  try:
+    with watchdog.watching(silent_s):
+      return function(task)
+  except watchdog.Stalled as error:
+    return WorkerDied(task, 'stalled', str(error))
+
+
+def _pool(
+  num_workers: int, function: Callable, limits: Limits
+) -> futures.ProcessPoolExecutor:
   """Return a pool of children of a fork server, never of this process.
 
   The server imports what the function needs once; its children start at once
@@ -81,14 +137,16 @@ def _pool(num_workers: int, function: Callable) -> futures.ProcessPoolExecutor:
   """
   context = multiprocessing.get_context('forkserver')
   context.set_forkserver_preload([__name__, function.__module__])
-  return futures.ProcessPoolExecutor(num_workers, context, _start_child)
+  return futures.ProcessPoolExecutor(
+    num_workers, context, _start_child, (limits,)
+  )
 
 
-def _alone(function: Callable, task: Any) -> Any:
+def _alone(function: Callable, task: Any, limits: Limits) -> Any:
   """Run one task in a process of its own; WorkerDied if that dies, too."""
-  with _pool(1, function) as pool:
+  with _pool(1, function, limits) as pool:
     with _clean_start():
-      running = pool.submit(function, task)
+      running = pool.submit(_watched, function, limits.silent_s, task)
     try:
       return running.result()
     except BrokenProcessPool:
@@ -96,24 +154,29 @@ def _alone(function: Callable, task: Any) -> Any:
 
 
 def _run_pool(
-  function: Callable, tasks: Iterator, pending: collections.deque, workers: int
+  function: Callable,
+  tasks: Iterator,
+  pending: collections.deque,
+  workers: int,
+  limits: Limits,
 ) -> Iterator[Any]:
   """Yield results until done or until a process dies; tasks stay in pending."""
-  pool = _pool(workers, function)
+  pool = _pool(workers, function, limits)
+  submit = functools.partial(pool.submit, _watched, function, limits.silent_s)
   running = collections.deque()
   try:
     with _clean_start():
-      running.extend(pool.submit(function, task) for task in pending)
+      running.extend(submit(task) for task in pending)
       for task in itertools.islice(tasks, _AHEAD * workers - len(pending)):
         pending.append(task)
-        running.append(pool.submit(function, task))
+        running.append(submit(task))
     while running:
       result = running.popleft().result()
       pending.popleft()
       yield result
       for task in itertools.islice(tasks, 1):
         pending.append(task)
-        running.append(pool.submit(function, task))
+        running.append(submit(task))
   finally:
     pool.shutdown(wait=True, cancel_futures=True)
 
@@ -123,6 +186,7 @@ def ordered_map(
   tasks: Iterable[Any],
   *,
   num_workers: int | None = None,
+  limits: Limits | None = None,
 ) -> Iterator[Any]:
   """Yield function(task) in the order of the tasks.
 
@@ -130,16 +194,18 @@ def ordered_map(
     function: importable by name; exceptions it raises come out here.
     tasks: read only a few ahead of the results.
     num_workers: processes; by default one for every core.
+    limits: of each task; the default ones if not given.
 
   Yields:
     The results; `WorkerDied` for a task whose process was killed (out of
-    memory, a crash in a decoder) twice. The other tasks go on.
+    memory, a crash in a decoder) twice, or that made no progress for too long.
+    The other tasks go on.
   """
-  num_workers = num_workers or num_cores()
+  num_workers, limits = num_workers or num_cores(), limits or Limits()
   tasks, pending = iter(tasks), collections.deque()
   while True:
     try:
-      yield from _run_pool(function, tasks, pending, num_workers)
+      yield from _run_pool(function, tasks, pending, num_workers, limits)
       return
     except BrokenProcessPool:
-      yield _alone(function, pending.popleft())
+      yield _alone(function, pending.popleft(), limits)

@@ -20,6 +20,16 @@ from absl import logging
 
 from dance2wave.errors import InputError
 from dance2wave.media import clip, video
+from dance2wave.media.container import (
+  SLACK_S,
+  check_complete,
+  check_whole,
+  choose_stream,
+  damaged,
+  declared_s,
+  guarded,
+  open_media,
+)
 
 # Pieces of sound that lie closer than this to the end of the one before are
 # joined to it: time stamps are rounded, samples are not.
@@ -166,10 +176,10 @@ def _read_plain(path, magic: bytes) -> tuple[np.ndarray, int] | None:
   except (soundfile.LibsndfileError, RuntimeError) as error:
     if magic == b'OggS':
       return None
-    raise video.damaged(path, error) from error
-  declared_s = _declared_by_header(path, magic, rate_hz)
+    raise damaged(path, error) from error
+  stated_s = _declared_by_header(path, magic, rate_hz)
   found_s = len(samples_TC) / rate_hz
-  video.check_complete(path, 'the sound', found_s, declared_s)
+  check_complete(path, 'the sound', found_s, stated_s)
   return samples_TC.mean(axis=1), rate_hz
 
 
@@ -206,17 +216,17 @@ def _ogg_samples(path: pathlib.Path) -> int:
   size = 27 + page[26] + sum(page[27 : 27 + page[26]]) if len(page) > 26 else 27
   is_last = len(page) > 26 and page[5] & 4
   if len(page) < size or not is_last:
-    raise video.damaged(path, 'it is cut off before its last page')
+    raise damaged(path, 'it is cut off before its last page')
   return struct.unpack_from('<q', page, 6)[0]
 
 
 def _read_container(path) -> tuple[np.ndarray, int, float | None]:
   """Decode with PyAV; place the sound by the picture if there is one."""
-  with video.open_media(path) as container:
+  with open_media(path) as container:
     has_video = bool(container.streams.video) and (
-      video.choose_stream(container, 'video') is not None
+      choose_stream(container, 'video') is not None
     )
-    stream = video.choose_stream(container, 'audio')
+    stream = choose_stream(container, 'audio')
     if stream is None:
       raise InputError(
         f'{path} has no sound track; expected a file with sound; choose another'
@@ -225,7 +235,7 @@ def _read_container(path) -> tuple[np.ndarray, int, float | None]:
     _check_decoded(container, stream, pieces, rate_hz, path)
     _drop_padding(container, stream, pieces, rate_hz)
   if not has_video:
-    video.check_whole(path)
+    check_whole(path)
     return np.concatenate([mono_T for _, mono_T in pieces]), rate_hz, None
   info = video.probe(path)
   samples_T = _place(pieces, rate_hz, info)
@@ -235,13 +245,13 @@ def _read_container(path) -> tuple[np.ndarray, int, float | None]:
 def _decode(container, stream, path) -> tuple[list, int]:
   """Return [(time_s or None, mono_T)] of all pieces, and their rate."""
   pieces, rates = [], set()
-  for frame in video.guarded(container.decode(stream), path):
+  for frame in guarded(container.decode(stream), path):
     time_s = None if frame.pts is None else float(frame.pts * frame.time_base)
     pieces.append((time_s, _mono(frame)))
     rates.add(frame.sample_rate)
   if len(rates) != 1:
     reason = f'its sound changes rate: {sorted(rates)}' if rates else 'no sound'
-    raise video.damaged(path, reason)
+    raise damaged(path, reason)
   return pieces, rates.pop()
 
 
@@ -260,11 +270,11 @@ def _mono(frame) -> np.ndarray:
 
 def _check_decoded(container, stream, pieces, rate_hz, path) -> None:
   """Compare the decoded amount with the header's, where one is stated."""
-  declared_s = video.declared_s(container, stream)
+  stated_s = declared_s(container, stream)
   if stream.duration is not None and _has_mp3_header(path):
-    declared_s = float(stream.duration * stream.time_base)
+    stated_s = float(stream.duration * stream.time_base)
   found_s = sum(len(mono_T) for _, mono_T in pieces) / rate_hz
-  video.check_complete(path, 'the sound', found_s, declared_s)
+  check_complete(path, 'the sound', found_s, stated_s)
 
 
 def _drop_padding(container, stream, pieces, rate_hz: int) -> None:
@@ -318,7 +328,7 @@ def _place(pieces, rate_hz: int, info: video.VideoInfo) -> np.ndarray:
 
 def report_mismatch(path, sound_s: float, picture_s: float) -> None:
   """Log a sound that is clearly longer or shorter than its picture."""
-  if abs(sound_s - picture_s) > video.SLACK_S:
+  if abs(sound_s - picture_s) > SLACK_S:
     logging.warning(
       '%s: the sound ends at %.3f s and the picture at %.3f s; the sound is %s',
       path,

@@ -15,6 +15,7 @@ import numpy as np
 
 from dance2wave.errors import InputError
 from dance2wave.media import audio, clip, video
+from dance2wave.media.container import guarded, open_media
 
 _TIME_BASE = fractions.Fraction(1, 90000)
 _SOUND_BITS_PER_S = 160_000
@@ -114,7 +115,7 @@ def mux_audio(
   _check_output(path, info)
   waveform = _fitted(waveform, info.duration_s, info.path)
   with (
-    video.open_media(info.path) as source,
+    open_media(info.path) as source,
     _writing(path, check=lambda copy: _check_copy(copy, path, info)) as sink,
   ):
     stream = source.streams[info.video_stream_index]
@@ -280,7 +281,7 @@ def _sound_packets(stream, samples_T: np.ndarray) -> Iterator:
 def _copied_packets(source, stream, picture, info) -> Iterator:
   """Pass the picture's packets on, moved so that its first frame is at 0."""
   first = round(info.start_s / float(stream.time_base))
-  for packet in video.guarded(source.demux(stream), info.path):
+  for packet in guarded(source.demux(stream), info.path):
     if packet.pts is None and packet.dts is None:
       continue
     if packet.pts is not None:

@@ -5,7 +5,6 @@ t = 0     the first shown frame; audio.py puts the sound on the same zero
 duration  last frame's time + that frame's own duration - first's time
 """
 
-import contextlib
 import dataclasses
 import pathlib
 from collections.abc import Iterator
@@ -14,16 +13,20 @@ import numpy as np
 from absl import logging
 
 from dance2wave.errors import InputError
+from dance2wave.media.container import (
+  SLACK_S,
+  check_complete,
+  check_whole,
+  choose_stream,
+  damaged,
+  declared_s,
+  guarded,
+  open_media,
+)
 
-# A header and its content may differ by this much before a file is refused.
-SLACK_S = 0.05
 # A longer pause between two frames is a damaged time stamp.
 _MAX_GAP_S = 60.0
 _SAME_TIME_S = 1e-6
-# Containers whose headers state durations: one for each stream, or one for
-# all; others guess it from the bit rate, or copy it from stream to stream.
-_DECLARING_STREAMS = {'mov', 'avi', 'aiff', 'wav', 'w64'}
-_DECLARING = _DECLARING_STREAMS | {'matroska', 'webm', 'asf', 'flv'}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -58,117 +61,6 @@ class VideoInfo:
   codec: str
   container: str
   has_pts: bool
-
-
-@contextlib.contextmanager
-def open_media(path: str | pathlib.Path):
-  """Open a file with PyAV; yields an `av.container.InputContainer`.
-
-  Raises:
-    InputError: no such file, an empty file, or no known container.
-  """
-  import av
-
-  path = pathlib.Path(path)
-  if not path.is_file():
-    raise InputError(
-      f'{path} is not a file; expected a video or sound file; check the path'
-    )
-  if path.stat().st_size == 0:
-    raise InputError(f'{path} is empty (0 bytes); fetch or export it again')
-  try:
-    container = av.open(
-      f'file:{path}',
-      metadata_errors='replace',
-      options={'protocol_whitelist': 'file'},
-    )
-  except Exception as error:  # libav answers damage with unrelated kinds
-    raise damaged(path, error) from error
-  with container:
-    yield container
-
-
-def damaged(path: pathlib.Path, reason: object) -> InputError:
-  """Return the error for a file that cannot be read to its end."""
-  reason = getattr(reason, 'strerror', None) or reason
-  return InputError(
-    f'{path} cannot be decoded ({reason}); expected a whole video or sound '
-    'file; fetch or export it again'
-  )
-
-
-def guarded(iterator: Iterator, path: pathlib.Path) -> Iterator:
-  """Pass items on, and turn whatever libav raises into an InputError."""
-  while True:
-    try:
-      item = next(iterator)
-    except StopIteration:
-      return
-    except Exception as error:  # libav answers damage with unrelated kinds
-      raise damaged(path, error) from error
-    yield item
-
-
-def check_complete(
-  path: pathlib.Path, what: str, found_s: float, declared_s: float | None
-) -> None:
-  """Raise InputError if a file holds less than its header declares."""
-  if declared_s is not None and found_s < declared_s - SLACK_S:
-    raise InputError(
-      f'{path}: {what} ends after {found_s:.3f} s, but its header declares '
-      f'{declared_s:.3f} s; expected a whole file; fetch or export it again'
-    )
-
-
-def check_whole(path: pathlib.Path) -> None:
-  """Raise InputError if all packets end before the container's header says."""
-  with open_media(path) as container:
-    formats = container.format.name.split(',')
-    if container.duration is None or _DECLARING.isdisjoint(formats):
-      return
-    begin_s = end_s = 0.0
-    for packet in guarded(container.demux(), path):
-      ticks = packet.dts if packet.pts is None else packet.pts
-      if ticks is not None:
-        end = ticks + (packet.duration or 0)
-        begin_s = min(begin_s, float(ticks * packet.time_base))
-        end_s = max(end_s, float(end * packet.time_base))
-    check_complete(path, 'the file', end_s - begin_s, container.duration / 1e6)
-
-
-def declared_s(container, stream) -> float | None:
-  """Return the duration that a header states for one stream, or None."""
-  formats = container.format.name.split(',')
-  if _DECLARING_STREAMS.isdisjoint(formats):
-    return None
-  # libav shortens an avi's duration to the file's size, but not its frames.
-  is_avi_picture = 'avi' in formats and stream.type == 'video'
-  ticks = max(stream.duration or 0, stream.frames if is_avi_picture else 0)
-  return float(ticks * stream.time_base) if ticks else None
-
-
-def choose_stream(container, kind: str):
-  """Return the first stream of `kind` ('video', 'audio') that can be decoded.
-
-  Cover pictures are no video. Returns None if there is no such stream.
-  """
-  import av
-
-  cover = av.stream.Disposition.attached_pic
-  usable = [
-    stream
-    for stream in getattr(container.streams, kind)
-    if stream.codec_context is not None and not stream.disposition & cover
-  ]
-  if len(usable) > 1:
-    logging.info(
-      '%s has %d usable %s streams; the first, stream %d, is taken',
-      container.name.removeprefix('file:'),
-      len(usable),
-      kind,
-      usable[0].index,
-    )
-  return usable[0] if usable else None
 
 
 def probe(path: str | pathlib.Path) -> VideoInfo:
@@ -223,6 +115,14 @@ def _frame_ticks(container, video, path) -> tuple[np.ndarray, int, bool]:
   has_pts = container.format.name != 'avi'
   has_pts = has_pts and all(row[0] is not None for row in rows)
   ticks_F, duration_F = _shown(rows, 0 if has_pts else 1)
+  lost = next((k for k, row in enumerate(rows) if row[3]), 0)
+  if lost and len(ticks_F):
+    logging.warning(
+      '%s: its first %d frames come before the first key frame, cannot be '
+      'decoded and are left out',
+      path,
+      lost,
+    )
   if not len(ticks_F):
     raise damaged(path, 'no frame of its video could be found')
   gaps = np.diff(ticks_F)
@@ -326,11 +226,18 @@ def _decode(info: VideoInfo) -> Iterator[tuple[float, np.ndarray]]:
       rgb_HWC = np.rot90(rgb_HWC, info.rotation_deg // 90)
       yield time_s, np.ascontiguousarray(rgb_HWC)
       num_read, last_s = num_read + 1, time_s
-  missing = len(info.frame_time_s) - num_read
-  if missing > 1:
+  _check_read(info, num_read, last_s)
+
+
+def _check_read(info: VideoInfo, num_read: int, last_s: float) -> None:
+  """Raise InputError if the end, or more than one frame, was unreadable."""
+  times_s = info.frame_time_s
+  missing = len(times_s) - num_read
+  frame_s = float(np.median(np.diff(times_s)))
+  is_short = times_s[-1] - last_s > max(SLACK_S, 1.5 * frame_s)
+  if missing > 1 or is_short:
     raise damaged(
-      info.path,
-      f'{missing} of its {len(info.frame_time_s)} frames are unreadable',
+      info.path, f'{missing} of its {len(times_s)} frames are unreadable'
     )
 
 

@@ -11,12 +11,13 @@ styles that it was fitted on: noise and silence get one of them too.
 import dataclasses
 import pathlib
 import zipfile
+import zlib
 from collections.abc import Sequence
 
 import numpy as np
 from absl import logging
 
-from dance2wave.errors import InputError
+from dance2wave.errors import InputError, first_line
 from dance2wave.media.audio import replacing
 from dance2wave.media.clip import Waveform, check_sample_rate
 from dance2wave.metrics.embedding import (
@@ -179,12 +180,12 @@ def _read_arrays(path: str | pathlib.Path) -> list[np.ndarray]:
     with open(path, 'rb') as file, np.load(file, allow_pickle=False) as archive:
       return [archive[name] for name in _ARRAYS]
   except (
-    *(OSError, ValueError, KeyError, EOFError, TypeError),
-    zipfile.BadZipFile,
+    *(OSError, ValueError, KeyError, EOFError, TypeError, MemoryError),
+    *(zipfile.BadZipFile, zlib.error),
   ) as error:
     raise InputError(
-      f'{path} cannot be read ({error}); expected a style classifier as '
-      'StyleClassifier.save writes it; fit and save it again'
+      f'{path} cannot be read ({first_line(error)}); expected a style '
+      'classifier as StyleClassifier.save writes it; fit and save it again'
     ) from error
 
 

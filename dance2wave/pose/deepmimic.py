@@ -78,7 +78,7 @@ def _load_frames(path: pathlib.Path) -> list:
     raise InputError(
       f'DeepMimic file {path}, line {error.lineno}: {error.msg}; {expected}'
     ) from None
-  except (OSError, UnicodeDecodeError, RecursionError) as error:
+  except (OSError, ValueError, RecursionError) as error:
     raise InputError(
       f'DeepMimic file {path} cannot be read ({error}); {expected}'
     ) from None

@@ -110,7 +110,8 @@ def _detect_all(
   return people_F, np.array(times_s, np.float64)
 
 
-def _check_seen(num_seen: int, num_frames: int, video_path) -> None:
+def check_seen(num_seen: int, num_frames: int, video_path) -> None:
+  """Raise InputError if a person is in too few of the frames of a video."""
   if num_seen >= max(2, MIN_SEEN_SHARE * num_frames):
     return
   share = num_seen / max(num_frames, 1)
@@ -154,7 +155,7 @@ def extract_poses(
     people_F, time_F = _detect_all(video_path, detect, report)
   picks_F, num_people = follow_dancer(people_F, time_F)
   num_seen = sum(pick is not None for pick in picks_F)
-  _check_seen(num_seen, len(time_F), video_path)
+  check_seen(num_seen, len(time_F), video_path)
   if num_people > 1:
     logging.info(
       '%s: %d people; following the largest and steadiest, seen in %.0f %% of '

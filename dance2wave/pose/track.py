@@ -13,11 +13,13 @@ import zlib
 
 import numpy as np
 
-from dance2wave.errors import InputError
+from dance2wave.errors import InputError, first_line
 from dance2wave.pose.skeleton import joint_names
 
 _MAX_COORDINATE = 100.0  # frame heights; beyond it somebody stored pixels
 _CONFIDENCE_SLACK = 1e-3
+# More out of so few bytes is a bomb: poses shrink to a third at most.
+_MAX_RATIO, _SMALL_BYTES = 200, 64 << 20
 # np.load gives a bare array for a .npy: AttributeError or TypeError.
 _UNREADABLE = (
   OSError,
@@ -25,6 +27,7 @@ _UNREADABLE = (
   EOFError,
   TypeError,
   AttributeError,
+  MemoryError,
   zipfile.BadZipFile,
   zlib.error,
 )
@@ -136,6 +139,7 @@ def load_arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
   arrays = {}
   try:
     with path.open('rb') as raw, np.load(raw, allow_pickle=False) as file:
+      _check_ratio(file.zip, path)
       for name in file.files:
         arrays[name] = _load_member(file, name, path)
   except InputError:
@@ -146,15 +150,25 @@ def load_arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
     ) from None
   except _UNREADABLE as error:
     raise InputError(
-      f'pose file {path} cannot be read ({error}); expected an .npz written '
-      'by data_prep.extract_poses or numpy.savez; extract the poses again'
+      f'pose file {path} cannot be read ({first_line(error)}); expected an '
+      '.npz written by data_prep.extract_poses or numpy.savez; extract the '
+      'poses again'
     ) from None
   return arrays
 
 
+def _check_ratio(archive: zipfile.ZipFile, path: pathlib.Path) -> None:
+  total = sum(member.file_size for member in archive.infolist())
+  if total > max(_SMALL_BYTES, _MAX_RATIO * path.stat().st_size):
+    raise InputError(
+      f'pose file {path} brings {total} bytes out of {path.stat().st_size}; '
+      'expected arrays of poses; do not use this file'
+    )
+
+
 def _load_member(file, name: str, path: pathlib.Path) -> np.ndarray:
   try:
-    return file[name]
+    array = file[name]
   except ValueError as error:
     if 'allow_pickle' not in str(error):
       raise
@@ -163,6 +177,12 @@ def _load_member(file, name: str, path: pathlib.Path) -> np.ndarray:
       'can run code; expected plain numbers or text; save it with a numeric '
       'or string dtype'
     ) from None
+  if not isinstance(array, np.ndarray):  # Bytes of some other file.
+    raise InputError(
+      f'pose file {path}: {name!r} is no array; expected an .npz written by '
+      'data_prep.extract_poses or numpy.savez; extract the poses again'
+    )
+  return array
 
 
 def numbers(

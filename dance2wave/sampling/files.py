@@ -1,11 +1,13 @@
 """A user's own dances: files in, files with sound out."""
 
+import contextlib
 import dataclasses
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from dance2wave import locks
 from dance2wave.errors import InputError
 from dance2wave.media.audio import write_wav
 from dance2wave.media.clip import Waveform, num_samples
@@ -104,6 +106,29 @@ def plan_jobs(inputs: list[pathlib.Path], output: str | None) -> list[Job]:
 def _result_name(path: pathlib.Path) -> str:
   is_pose = path.suffix.lower() in POSE_SUFFIXES
   return path.stem + ('.mp4' if is_pose else path.suffix)
+
+
+@contextlib.contextmanager
+def held_outputs(jobs: Sequence[Job]) -> Iterator[None]:
+  """Check the outputs of all jobs, and keep other runs from writing them.
+
+  Raises:
+    InputError: one cannot be written, or another run is writing it.
+  """
+  for job in jobs:
+    check_output(job)
+  with contextlib.ExitStack() as stack:
+    for job in jobs:
+      stack.enter_context(_held(job.output or job.input))
+    yield
+
+
+def _held(place: pathlib.Path) -> contextlib.AbstractContextManager:
+  busy = (
+    f'--output={place}: another run is writing it; expected one at a time; '
+    'wait for it, or choose another --output'
+  )
+  return locks.held(place.with_name(f'.{place.name}.lock'), busy)
 
 
 def check_output(job: Job) -> None:

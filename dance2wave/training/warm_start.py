@@ -15,6 +15,16 @@ from dance2wave.training.state import TrainState, leaf_name
 
 # One row or column for each label: other labels are another parameter.
 _PER_LABEL = r'(^|/)(style|style_head/(kernel|bias))$'
+# What gives parameters their meaning, and leaves their shapes as they are.
+_MEANINGS = {
+  True: (  # of the WaveNet
+    'sample_rate_hz',
+    'wave.num_cycles',
+    'wave.layers_per_cycle',
+    'wave.is_levelled',
+  ),
+  False: ('pose_rate_hz',),
+}
 
 
 def load_ema(folder: pathlib.Path) -> tuple[Options, object, dict]:
@@ -103,6 +113,26 @@ def _fit(folder, options, name, value, params) -> bool:
   )
 
 
+def _check_meaning(folder, options, taken) -> None:
+  """Raise InputError if parameters fit, but would mean something else."""
+  keys = workdir.differences(*map(to_dict, options))
+  for is_wave in {name.startswith('wave/') for name in taken}:
+    for key in _MEANINGS[is_wave]:
+      if key in keys:
+        there, here = keys[key]
+        raise InputError(
+          f'train.init_from={folder} was trained with {key}={there!r}, but '
+          f'the config says {here!r}; expected the same; set '
+          f'--config.{key}={there!r} or start from another run'
+        )
+
+
+def check_sources(options: Options) -> None:
+  """Raise InputError where `train.init_from` names no run, before any work."""
+  for place in options.train.init_from:
+    workdir.read_options(pathlib.Path(place).expanduser().absolute())
+
+
 def warm_start(
   options: Options, state: TrainState
 ) -> tuple[TrainState, list[Coverage]]:
@@ -114,7 +144,8 @@ def warm_start(
   runs the later one wins.
 
   Raises:
-    InputError: no such run, other sizes, or a run that gives nothing.
+    InputError: no such run, other sizes, rates or dilations, or a run that
+      gives nothing.
   """
   coverages = []
   params = _by_name(state.params)
@@ -136,6 +167,7 @@ def warm_start(
         f'train.init_from={folder} has trained nothing that this model has; '
         'expected a run with parts of the same names; drop it'
       )
+    _check_meaning(folder, both, taken)
     params |= {k: _like(v, params[k]) for k, v in taken.items()}
     coverages.append(
       Coverage(

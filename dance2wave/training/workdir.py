@@ -1,9 +1,12 @@
 """A run's folder: its config, and whether another config may go on in it."""
 
+import contextlib
 import json
 import math
 import pathlib
+from collections.abc import Iterator
 
+from dance2wave import locks
 from dance2wave import options as options_lib
 from dance2wave.errors import InputError
 from dance2wave.media.audio import replacing
@@ -87,12 +90,15 @@ def read_options(workdir: pathlib.Path) -> Options:
       'run; train one with python -m dance2wave.main --workdir=...'
     )
   try:
-    return options_lib.parse(_with_added(json.loads(path.read_text())))
-  except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    config = json.loads(path.read_text())
+    if not isinstance(config, dict):
+      raise ValueError('it holds no keys')
+  except (ValueError, RecursionError) as error:
     raise InputError(
       f'{path} is not JSON ({error}); expected the file that training wrote; '
       'restore it or train again in a new --workdir'
     ) from error
+  return options_lib.parse(_with_added(config))
 
 
 def _has_checkpoints(workdir: pathlib.Path) -> bool:
@@ -100,19 +106,35 @@ def _has_checkpoints(workdir: pathlib.Path) -> bool:
   return folder.is_dir() and any(folder.iterdir())
 
 
-def open_workdir(workdir: pathlib.Path, options: Options) -> None:
-  """Make the folder, or check that its config is the same.
+@contextlib.contextmanager
+def hold_workdir(workdir: pathlib.Path) -> Iterator[None]:
+  """Make the folder, and keep every other run out of it.
 
   Raises:
-    InputError: the folder belongs to another config, or cannot be written.
+    InputError: another run is at work in it, or it cannot be written.
   """
-  try:
-    workdir.mkdir(parents=True, exist_ok=True)
-  except OSError as error:
-    raise InputError(
-      f'--workdir={workdir} cannot be made ({error.strerror}); expected a '
-      'folder with permission to write; choose another --workdir'
-    ) from error
+  busy = (
+    f'--workdir={workdir} is in use by another run; expected one run at a '
+    'time in a folder; wait for it, or choose another --workdir'
+  )
+  with contextlib.ExitStack() as stack:
+    try:
+      workdir.mkdir(parents=True, exist_ok=True)
+      stack.enter_context(locks.held(workdir / '.lock', busy))
+    except OSError as error:
+      raise InputError(
+        f'--workdir={workdir} cannot be made ({error.strerror}); expected a '
+        'folder with permission to write; choose another --workdir'
+      ) from error
+    yield
+
+
+def open_workdir(workdir: pathlib.Path, options: Options) -> None:
+  """Write the config into a folder, or check that its config is the same.
+
+  Raises:
+    InputError: the folder belongs to another config.
+  """
   if _has_checkpoints(workdir):
     old = options_lib.to_dict(read_options(workdir))
     new = options_lib.to_dict(options)

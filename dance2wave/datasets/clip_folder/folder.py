@@ -57,7 +57,7 @@ def _listed(place: pathlib.Path) -> dict[str, pathlib.Path]:
   names = sorted({line.strip() for line in lines} - {''})
   paths = {name: place.parent / pathlib.Path(name) for name in names}
   for name, path in paths.items():
-    if not path.is_file() or path.suffix.lower() not in SUFFIXES:
+    if not _is_file(path) or path.suffix.lower() not in SUFFIXES:
       raise InputError(
         f'{place} names {name!r}, which is not a video; expected a file ending '
         f'in {", ".join(SUFFIXES)}; correct or drop the line'
@@ -67,6 +67,13 @@ def _listed(place: pathlib.Path) -> dict[str, pathlib.Path]:
       f'{place} names no video; expected a path in each line; add some'
     )
   return paths
+
+
+def _is_file(path: pathlib.Path) -> bool:
+  try:
+    return path.is_file()
+  except OSError:  # A line of any text may be too long for a name.
+    return False
 
 
 def _video(name: str, path: pathlib.Path, row: Mapping[str, str]) -> Video:

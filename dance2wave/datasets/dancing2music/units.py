@@ -14,7 +14,7 @@ import pathlib
 import numpy as np
 
 from dance2wave.datasets.audio_features import NUM_AUDIO_FEATURES
-from dance2wave.errors import InputError
+from dance2wave.errors import InputError, first_line
 
 POSE_RATE_HZ = 15
 NUM_JOINTS = 14
@@ -47,8 +47,8 @@ def read_array(path: pathlib.Path) -> np.ndarray:
     ) from None
   except (OSError, ValueError, EOFError, MemoryError) as error:
     raise InputError(
-      f'{path} cannot be read ({error}); expected a .npy file of numbers; '
-      'unpack its zip again'
+      f'{path} cannot be read ({first_line(error)}); expected a .npy file of '
+      'numbers; unpack its zip again'
     ) from None
   if array.dtype.kind not in 'fiu':
     raise InputError(
