@@ -62,6 +62,7 @@ def get_config(dataset='synthetic_dance'):
   config.wave.mixtures = 10
   config.wave.is_levelled = True
   config.wave.hears_heads = True
+  config.wave.num_bands = 12
 
   config.train = ConfigDict()
   config.train.pose_steps = 3000
@@ -79,6 +80,8 @@ def get_config(dataset='synthetic_dance'):
   config.train.past_gain_db = 6.0
   config.train.context_dropout = 0.0
   config.train.style_dropout = 1.0 / 4
+  config.train.true_bands = 1.0
+  config.train.control_dropout = 0.5
   config.train.heads_weight = 1.0
   config.train.is_audio_only = False
   config.train.init_from = ()
@@ -100,6 +103,7 @@ def get_config(dataset='synthetic_dance'):
   config.sample.temperature = 0.9
   config.sample.top_p = 1.0
   config.sample.guidance = 1.0
-  config.sample.lead_s = 0.012  # measured on the validation split
+  config.sample.style_strength = 2.0
+  config.sample.lead_s = 0.0
   config.sample.seed = 0
   return config.lock()

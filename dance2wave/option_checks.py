@@ -74,6 +74,7 @@ def _check_sizes(o):
     'sample.num_clips': o.sample.num_clips,
     'sample.temperature': o.sample.temperature,
     'sample.guidance': o.sample.guidance,
+    'sample.style_strength': o.sample.style_strength,
   }
   for key, value in positive.items():
     _require(value > 0, key, value, '> 0')
@@ -90,6 +91,7 @@ def _check_sizes(o):
     'train.past_noise': o.train.past_noise,
     'train.past_gain_db': o.train.past_gain_db,
     'pose.num_blocks': o.pose.num_blocks,
+    'wave.num_bands': o.wave.num_bands,
   }
   for key, value in not_negative.items():
     _require(value >= 0, key, value, '>= 0')
@@ -141,6 +143,9 @@ def _check_shares(o):
   }
   for key, value in shares.items():
     _require(0 <= value < 1, key, value, 'at least 0 and below 1')
+  for key in ('true_bands', 'control_dropout'):
+    value = getattr(o.train, key)
+    _require(0 <= value <= 1, f'train.{key}', value, 'from 0 to 1')
   _require(0 < o.sample.top_p <= 1, 'sample.top_p', o.sample.top_p, 'in (0, 1]')
   guidance = o.sample.guidance
   _require(

@@ -81,6 +81,7 @@ class WaveOptions:
       transformer sets.
     hears_heads: whether it is given the activations of the rhythm heads
       beside the context.
+    num_bands: mel bands whose levels a `Timbre` tells it; 0 for none.
   """
 
   num_cycles: int
@@ -94,6 +95,7 @@ class WaveOptions:
   mixtures: int
   is_levelled: bool
   hears_heads: bool
+  num_bands: int = 0
 
   @property
   def dilations(self) -> tuple[int, ...]:
@@ -127,6 +129,10 @@ class TrainOptions:
     past_gain_db: it is given a past that is up to so much louder or softer.
     context_dropout: share of clips whose WaveNet is given no context.
     style_dropout: share of clips whose WaveNet is not told the style.
+    true_bands: share of clips whose WaveNet is told the levels of bands that
+      the sound has, and not those that `Timbre` says.
+    control_dropout: share of clips whose tempo is not told, and of those whose
+      energy is not.
     heads_weight: of the heads' loss in joint steps.
     is_audio_only: whether joint steps train the WaveNet alone, with a clip's
       labels and without its dance.
@@ -170,6 +176,8 @@ class TrainOptions:
   save_every: int
   max_to_keep: int
   max_skipped: int
+  true_bands: float = 0.5
+  control_dropout: float = 0.5
   accumulate: int = 1
   remat: bool = False
 
@@ -214,6 +222,7 @@ class SampleOptions:
     temperature: of the draws.
     top_p: mass of the most probable classes that are kept.
     guidance: weight of the conditional against the unconditional outputs.
+    style_strength: of a style that is asked for; 1 is what was learned.
     lead_s: the sound is played so much earlier than it was drawn, because the
       WaveNet's strokes come late by as much.
     seed: of the draws.
@@ -226,6 +235,7 @@ class SampleOptions:
   guidance: float
   lead_s: float
   seed: int
+  style_strength: float = 1.0
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,6 +8,7 @@ a folder of them; give --input several times for several. Outputs: a video with
 the generated sound (the picture is copied as it is), or .wav.
 """
 
+import math
 import os
 import pathlib
 
@@ -23,6 +24,11 @@ _TEMPERATURE = flags.DEFINE_float('temperature', None, 'Default: the config.')
 _TOP_P = flags.DEFINE_float('top_p', None, 'Default: as in the config.')
 _GUIDANCE = flags.DEFINE_float('guidance', None, 'Default: as in the config.')
 _STYLE = flags.DEFINE_string('style', None, 'Default: the dance decides.')
+_STYLE_STRENGTH = flags.DEFINE_float(
+  'style_strength', None, 'Of --style. Default: as in the config.'
+)
+_TEMPO = flags.DEFINE_float('tempo', None, 'Beats per minute that are wanted.')
+_ENERGY = flags.DEFINE_float('energy', None, 'Mean level wanted, in dB.')
 _ENGINE = flags.DEFINE_enum(
   'engine', 'auto', ['auto', 'xla', 'cpu'], 'What draws samples.'
 )
@@ -40,11 +46,16 @@ def _style_index(styles: tuple[str, ...]) -> int:
   return styles.index(_STYLE.value)
 
 
-def _check_draw() -> None:
+def _check_numbers() -> None:
+  from dance2wave.models.controls import MAX_TEMPO_BPM, MIN_TEMPO_BPM
+
   for flag, low, high in (
     (_TEMPERATURE, 0.0, 10.0),
     (_TOP_P, 0.0, 1.0),
     (_GUIDANCE, 0.0, 100.0),
+    (_STYLE_STRENGTH, 0.0, 10.0),
+    (_TEMPO, MIN_TEMPO_BPM, MAX_TEMPO_BPM),
+    (_ENERGY, -60.0, 0.0),
   ):
     if flag.value is not None and not low < flag.value <= high:
       raise InputError(
@@ -58,7 +69,7 @@ def _sample() -> None:
   from dance2wave.sampling import files, offline
   from dance2wave.training import warm_start
 
-  _check_draw()
+  _check_numbers()
   jobs = files.plan_jobs(files.find_inputs(_INPUT.value), _OUTPUT.value)
   with files.held_outputs(jobs):
     options, graphdef, params = warm_start.load_ema(
@@ -77,15 +88,20 @@ def _sample() -> None:
       temperature=_TEMPERATURE.value,
       top_p=_TOP_P.value,
       guidance=_GUIDANCE.value,
+      style_strength=_STYLE_STRENGTH.value,
     )
     generator = offline.Generator(
       options, graphdef, params, draw, _ENGINE.value
     )
     print(f'engine: {generator.engine_name}', flush=True)
-    style = _style_index(options.styles)
+    wanted = {
+      'style': _style_index(options.styles),
+      'tempo_bpm': math.nan if _TEMPO.value is None else _TEMPO.value,
+      'energy_db': math.nan if _ENERGY.value is None else _ENERGY.value,
+    }
     for job in jobs:
       track = source.read_pose(job.input, model_path=_POSE_MODEL.value)
-      dance, pose_FJD = files.to_dance(track, options, style)
+      dance, pose_FJD = files.to_dance(track, options, **wanted)
       (audio_T,) = generator.generate([dance], seed=_SEED.value)
       output = files.write_result(job, options, audio_T, pose_FJD)
       print(f'{job.input} -> {output} ({track.duration_s:.2f} s)', flush=True)

@@ -48,7 +48,7 @@ def model(parts):
 def written(model, duration_s, seed, path):
   """What `sample` does with one dance, in this process."""
   options, generator = model
-  dance, pose_FJD = files.to_dance(track(duration_s), options, -1)
+  dance, pose_FJD = files.to_dance(track(duration_s), options)
   (audio_T,) = generator.generate([dance], seed=seed)
   job = files.Job(path.with_suffix('.npz'), path)
   files.write_result(job, options, audio_T, pose_FJD)

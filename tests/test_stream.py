@@ -49,7 +49,7 @@ def make_track(duration_s, rate_hz=30.0, seed=0):
 
 def whole(generator, track, **keys):
   style = keys.pop('style', -1)
-  dance, _ = files.to_dance(track, generator.options, style)
+  dance, _ = files.to_dance(track, generator.options, style=style)
   (audio_T,) = generator.generate([dance], **keys)
   return audio_T
 

@@ -30,9 +30,9 @@ class Dance2Wave(nnx.Module):
     context_dim = pose['width'] + NUM_HEADS * hears_heads
     self.wave = WaveNet(**wave, context_dim=context_dim, rngs=rngs)
 
-  def listen(self, motion_BFM, valid_BF, draws=None):
+  def listen(self, motion_BFM, valid_BF, controls_BN=None, draws=None):
     """Return the WaveNet's context (B, F, C) and head logits (B, F, H)."""
-    context, heads = self.pose(motion_BFM, valid_BF, draws)
+    context, heads = self.pose(motion_BFM, valid_BF, controls_BN, draws)
     return self.join(context, heads, valid_BF), heads
 
   def join(self, context, heads, valid):
@@ -48,5 +48,5 @@ class Dance2Wave(nnx.Module):
     T = (F - 1) x samples per frame: the last frame only closes the
     interpolation. past[t] = x[t - 1], on the mu-law scale.
     """
-    context, heads = self.listen(motion_BFM, valid_BF, draws)
+    context, heads = self.listen(motion_BFM, valid_BF, draws=draws)
     return self.wave(past_BT, self.wave.condition(context, label_BS)), heads

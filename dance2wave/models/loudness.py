@@ -15,6 +15,11 @@ _RANGE_DB = 60.0  # from loudness 0 to 1
 _REFERENCE, _SOFTEST = 2 / 3, 1 / 3
 
 
+def level_db(loudness):
+  """Return the level in dB of full scale of a loudness of 0 to 1."""
+  return _RANGE_DB * (loudness - 1.0)
+
+
 def gain(loudness):
   """Return the gain of levelled sound that is to have a loudness of 0 to 1."""
   above_db = _RANGE_DB * (jnp.maximum(loudness, _SOFTEST) - _REFERENCE)

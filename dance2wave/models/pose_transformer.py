@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from dance2wave.models.controls import NUM_CONTROLS
 from dance2wave.models.layers import (
   Dense,
   GatedConv,
@@ -119,6 +120,7 @@ class PoseTransformer(nnx.Module):
     stem = len(stem_dilations)
     self.remat = remat
     self.embed = Dense(motion_dim, width, rngs=rngs)
+    self.controls = Dense(NUM_CONTROLS, width, rngs=rngs, use_bias=False)
     self.layers = nnx.List([*convs[:stem], *attention, *convs[stem:]])
     self.look_ahead = sum(layer.look_ahead for layer in self.layers)
     self.norm = RMSNorm(width)
@@ -128,14 +130,29 @@ class PoseTransformer(nnx.Module):
     if num_features:
       self.features_head = Dense(width, num_features, rngs=rngs, scale=0.1)
 
-  def __call__(self, motion_BFM, valid_BF, draws=None):
-    """Return context (B, F, C) and head logits (B, F, NUM_HEADS)."""
-    x = self.embed(motion_BFM)
+  def __call__(self, motion_BFM, valid_BF, controls_BN=None, draws=None):
+    """Return context (B, F, C) and head logits (B, F, NUM_HEADS).
+
+    Args:
+      motion_BFM: motion features.
+      valid_BF: which frames there are.
+      controls_BN: from `encode_controls`; None asks for nothing.
+      draws: of dropout, in training.
+    """
+    x = self._embed(motion_BFM, controls_BN)
     for layer in self.layers:
       call = functools.partial(layer, valid_BF=valid_BF, draws=draws)
       x = remade(call, self.remat)(x)
     context = self.norm(x)
     return context, self.heads(context)
+
+  def _embed(self, motion, controls_BN):
+    """Embed motion (B, F, M) or (B, M) and what is asked of all of it."""
+    x = self.embed(motion)
+    if controls_BN is None:
+      return x
+    asked = self.controls(controls_BN.astype(x.dtype))
+    return x + asked.reshape(len(asked), *(1,) * (x.ndim - 2), -1)
 
   def describe_style(self, context_BFC, valid_BF):
     """Return style logits (B, S) of whole clips."""
@@ -151,13 +168,13 @@ class PoseTransformer(nnx.Module):
     """Return the state before the first frame."""
     return [layer.start(batch, dtype) for layer in self.layers]
 
-  def step(self, motion_BM, valid_B, state):
+  def step(self, motion_BM, valid_B, state, controls_BN=None):
     """Take one frame of motion; return context and heads of an earlier one.
 
     Returns context (B, C), head logits (B, NUM_HEADS), whether that frame
     is valid (B,), and the state. The frame is the one `look_ahead` ago.
     """
-    x = self.embed(motion_BM)
+    x = self._embed(motion_BM, controls_BN)
     new_state = []
     for layer, layer_state in zip(self.layers, state):
       x, valid_B, layer_state = layer.step(x, valid_B, layer_state)

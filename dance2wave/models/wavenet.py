@@ -8,6 +8,7 @@ from flax import nnx
 
 from dance2wave.models.layers import Dense, remade, shift_frames
 from dance2wave.models.quantise import mixture_bias
+from dance2wave.models.timbre import Timbre, said_or_not
 
 _INIT = nnx.initializers.variance_scaling(1.0, 'fan_in', 'normal')
 
@@ -37,6 +38,9 @@ class WaveNet(nnx.Module):
   interpolated linearly to samples, which is the same as the other way round
   and cheaper by the number of samples in a frame.
 
+  With `num_bands` it is also given the levels of so many mel bands, which a
+  `Timbre` says from context and label.
+
   Attributes:
     remat: whether a layer's activations are computed again for gradients
       rather than kept.
@@ -57,6 +61,7 @@ class WaveNet(nnx.Module):
     samples_per_frame,
     rngs,
     is_mixture=False,
+    num_bands=0,
     remat=False,
   ):
     layers = len(dilations)
@@ -72,6 +77,17 @@ class WaveNet(nnx.Module):
     self.context = Dense(
       context_dim, layers * 2 * gate, rngs=rngs, use_bias=False
     )
+    self.num_bands = num_bands
+    if num_bands:
+      self.timbre = Timbre(
+        context_dim=context_dim,
+        num_styles=num_styles,
+        num_bands=num_bands,
+        rngs=rngs,
+      )
+      self.bands = Dense(
+        num_bands, layers * 2 * gate, rngs=rngs, use_bias=False
+      )
     # Row 0 is for clips of which nothing is said; label s is row s + 1.
     self.style = nnx.Param(jnp.zeros((num_styles + 1, layers * 2 * gate)))
     self.hidden = Dense(skip, skip, rngs=rngs)
@@ -79,23 +95,47 @@ class WaveNet(nnx.Module):
     if is_mixture:
       self.logits.bias = nnx.Param(mixture_bias(num_outputs // 3))
 
-  def condition(self, context_BFC, label_BS):
+  def condition(self, context_BFC, label_BS, bands_BFK=None):
     """Project context and labels to what every layer's gate is given.
 
     Args:
       context_BFC: (B, F, C) at pose-frame rate.
       label_BS: (B, S) 1 for each label of the clip (its style, or its tags),
         else 0; nothing is said of a clip whose row is zero.
+      bands_BFK: (B, F, K) levels of bands; None takes those of `timbre`.
 
     Returns:
       (B, F, L, 2 G).
     """
     frames = self.context(context_BFC)
-    silent_B1 = 1.0 - jnp.max(label_BS, axis=1, keepdims=True)
-    label = jnp.concatenate([silent_B1, label_BS], axis=1).astype(frames.dtype)
+    label = said_or_not(label_BS).astype(frames.dtype)
     table = _LABEL_SCALE * self.style[...].astype(frames.dtype)
     frames = frames + (label @ table)[:, None]
+    if self.num_bands:
+      if bands_BFK is None:
+        bands_BFK = self.timbre(context_BFC, label_BS)
+      frames = frames + self.bands(bands_BFK.astype(frames.dtype))
     return frames.reshape(*frames.shape[:2], len(self.dilations), 2 * self.gate)
+
+  def condition_on_style(self, context_BFC, style_B, strength=1.0):
+    """Project context and styles; what a style changes, it may change more.
+
+    Args:
+      context_BFC: (B, F, C) at pose-frame rate.
+      style_B: (B,) index of a label, -1 where none is wanted.
+      strength: by which the difference to no style is multiplied; 1 is what
+        was learned (classifier-free guidance, Ho and Salimans 2022, but of
+        what the gates are given, which costs no second WaveNet).
+
+    Returns:
+      (B, F, L, 2 G).
+    """
+    label_BS = jax.nn.one_hot(style_B, self.num_labels)  # -1 is all zero
+    styled = self.condition(context_BFC, label_BS)
+    if strength == 1.0:
+      return styled
+    plain = self.condition(context_BFC, jnp.zeros_like(label_BS))
+    return plain + strength * (styled - plain)
 
   def __call__(self, past_BT, condition_BFLG):
     """Return the outputs (B, T, O) for T = F x samples_per_frame samples.

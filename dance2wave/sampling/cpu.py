@@ -96,24 +96,23 @@ def _signal_of_classes(levels):
   return bent_of_codes(jnp.arange(levels), levels)
 
 
-def _condition(graphdef, params, context_BFC, style_B, count, is_guided):
+def _condition(graphdef, params, context_BFC, style_B, count, draw):
   """Return what every layer's gate is given: (rows, F, L, 2 G), padded.
 
   Frames are projected one by one, so that their bits do not depend on how
   many there are. A guided clip has two rows, with its context and without.
   """
   wave = nnx.merge(graphdef, params).wave
-  if is_guided:
+  if draw.guidance != 1.0:
     nothing = jnp.zeros_like(context_BFC)
     context_BFC = jnp.stack([context_BFC, nothing], axis=1)
     context_BFC = context_BFC.reshape(-1, *context_BFC.shape[2:])
     style_B = jnp.stack([style_B, jnp.full_like(style_B, -1)], axis=1).ravel()
-  label_BS = jax.nn.one_hot(style_B, wave.num_labels)  # -1 is a row of zeros
 
   def body(frame, given_BFLG):
     context = jax.lax.dynamic_slice_in_dim(context_BFC, frame, 1, 1)
-    given = wave.condition(context, label_BS).astype(jnp.float32)
-    given = given + wave.taps_bias[...][None, None]
+    given = wave.condition_on_style(context, style_B, draw.style_strength)
+    given = given.astype(jnp.float32) + wave.taps_bias[...][None, None]
     return jax.lax.dynamic_update_slice_in_dim(given_BFLG, given, frame, 1)
 
   shape = (*context_BFC.shape[:2], *wave.taps_bias.shape)
@@ -155,7 +154,7 @@ class CpuEngine:
       math.gcd(classes, BLOCK),
     )
     self._condition = jax.jit(
-      functools.partial(_condition, graphdef, is_guided=self._each == 2)
+      functools.partial(_condition, graphdef, draw=draw)
     )
     self._compile()
 

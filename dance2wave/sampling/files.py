@@ -170,13 +170,17 @@ def _check_folder(folder: pathlib.Path, output: pathlib.Path) -> None:
 
 
 def to_dance(
-  track: PoseTrack, options: Options, style: int
+  track: PoseTrack, options: Options, **wanted
 ) -> tuple[Dance, np.ndarray]:
-  """Return what sampling needs of a pose track, and its clean pose."""
+  """Return what sampling needs of a pose track, and its clean pose.
+
+  `wanted` are style, tempo_bpm and energy_db of `Dance`.
+  """
   pose_FJD = clean_pose(track, options.pose_rate_hz)
   motion_FM = motion_features(pose_FJD, options.pose_rate_hz)
   samples = num_samples(track.duration_s, options.sample_rate_hz)
-  return Dance(np.asarray(motion_FM, np.float32), samples, style), pose_FJD
+  motion_FM = np.asarray(motion_FM, np.float32)
+  return Dance(motion_FM, samples, **wanted), pose_FJD
 
 
 def write_result(

@@ -1,12 +1,14 @@
 """What the WaveNet is given of a dance, frame by frame."""
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from dance2wave.models.controls import encode_controls
 from dance2wave.models.loudness import gain
 from dance2wave.models.pose_transformer import LOUDNESS, activate_heads
 
@@ -14,6 +16,7 @@ from dance2wave.models.pose_transformer import LOUDNESS, activate_heads
 # they run: another length would be another program, which may round
 # differently, and a stream would not be what is drawn of the whole clip.
 BLOCK_FRAMES = 50
+_MIN_CLIPS = 2
 
 
 def pad_to_block(array, axis, frames=BLOCK_FRAMES):
@@ -26,17 +29,31 @@ def pad_to_block(array, axis, frames=BLOCK_FRAMES):
   return np.pad(np.asarray(array), widths)
 
 
-def _start(graphdef, params, batch):
+def _pad_to_rows(array, axis):
+  """Give a lone clip a silent companion.
+
+  The product of a matrix and one row is another program than that of several,
+  and rounds differently: a clip would sound otherwise alone than in company.
+  """
+  return pad_to_block(array, axis, max(_MIN_CLIPS, array.shape[axis]))
+
+
+def _start(graphdef, params, controls_BN):
   model = nnx.merge(graphdef, params)
   width = model.wave.context.kernel.shape[0]
+  batch = len(controls_BN)
   held = jnp.zeros((batch, width)), jnp.zeros(batch)
-  return {'pose': model.pose.start(batch), 'held': held}
+  return {
+    'pose': model.pose.start(batch),
+    'held': held,
+    'controls': controls_BN,
+  }
 
 
 def _one_frame(model, motion_BM, valid_B, state):
   """Take one frame; return what is held after it, and the state."""
   context, heads, valid, pose = model.pose.step(
-    motion_BM, valid_B, state['pose']
+    motion_BM, valid_B, state['pose'], state['controls']
   )
   loudness = activate_heads(heads)[..., LOUDNESS]
   context = model.join(context, heads, valid)
@@ -45,7 +62,7 @@ def _one_frame(model, motion_BM, valid_B, state):
     jnp.where(valid[:, None], context, old_context),
     jnp.where(valid, gain(loudness), old_gain),
   )
-  return {'pose': pose, 'held': held}
+  return state | {'pose': pose, 'held': held}
 
 
 def _run(graphdef, params, motion_FBM, valid_FB, count, state):
@@ -90,9 +107,17 @@ class Listener:
       functools.partial(_run, graphdef), donate_argnames='state'
     )
 
-  def start(self, batch):
-    """Return the state before the first frame of `batch` dances."""
-    return self._start(batch)
+  def start(self, batch, tempo_bpm=math.nan, energy_db=math.nan):
+    """Return the state before the first frame of `batch` dances.
+
+    Args:
+      batch: B.
+      tempo_bpm: wanted of all, or (B,) of each; NaN leaves it to the dance.
+      energy_db: likewise; see `encode_controls`.
+    """
+    wanted = (jnp.asarray(x, jnp.float32) for x in (tempo_bpm, energy_db))
+    wanted = (_pad_to_rows(jnp.broadcast_to(x, (batch,)), 0) for x in wanted)
+    return self._start(encode_controls(*wanted))
 
   def run(self, motion_FBM, valid_FB, state):
     """Take F frames; return what is heard, and the state to go on.
@@ -106,7 +131,8 @@ class Listener:
       context (F, B, C), gain of levelled sound (F, B), both numpy and of the
       frames `look_ahead` ago, and the state.
     """
-    parts = []
+    parts, batch = [], motion_FBM.shape[1]
+    motion_FBM, valid_FB = (_pad_to_rows(x, 1) for x in (motion_FBM, valid_FB))
     for first in range(0, len(motion_FBM), BLOCK_FRAMES):
       motion = motion_FBM[first : first + BLOCK_FRAMES]
       valid = pad_to_block(valid_FB[first : first + BLOCK_FRAMES], 0)
@@ -114,7 +140,7 @@ class Listener:
       *heard, state = self._run(
         self._params, pad_to_block(motion, 0), valid, count, state
       )
-      parts.append([np.asarray(x)[:count] for x in heard])
+      parts.append([np.asarray(x)[:count, :batch] for x in heard])
     context, gains = (np.concatenate(x) for x in zip(*parts))
     return context, gains, state
 

@@ -1,6 +1,7 @@
 """Whole clips at once: motion in, waveforms out."""
 
 import dataclasses
+import math
 import os
 import threading
 from concurrent import futures
@@ -28,11 +29,16 @@ class Dance:
     motion_FM: motion features at pose rate.
     num_samples: length of the waveform that is wanted.
     style: index of the style that is wanted, -1 to let the dance decide.
+    tempo_bpm: tempo that is wanted, NaN to let the dance decide.
+    energy_db: mean level of the sound that is wanted, in dB of full scale,
+      NaN to let the dance decide.
   """
 
   motion_FM: np.ndarray
   num_samples: int
   style: int = -1
+  tempo_bpm: float = math.nan
+  energy_db: float = math.nan
 
 
 def make_draw(options: Options, **changes) -> Draw:
@@ -41,6 +47,7 @@ def make_draw(options: Options, **changes) -> Draw:
     'temperature': options.sample.temperature,
     'top_p': options.sample.top_p,
     'guidance': options.sample.guidance,
+    'style_strength': options.sample.style_strength,
   }
   chosen |= {k: v for k, v in changes.items() if v is not None}
   if chosen['guidance'] != 1.0 and options.train.context_dropout == 0:
@@ -110,7 +117,11 @@ class Generator:
     frames = max(self.num_frames(dance.num_samples) for dance in dances) + 1
     ahead = self.listener.look_ahead
     motion, valid = _collate(dances, frames + ahead)
-    state = self.listener.start(len(dances))
+    state = self.listener.start(
+      len(dances),
+      [dance.tempo_bpm for dance in dances],
+      [dance.energy_db for dance in dances],
+    )
     context, gain_FB, _ = self.listener.run(motion, valid, state)
     return np.moveaxis(context[ahead:], 0, 1), gain_FB[ahead:]
 

@@ -8,6 +8,8 @@ come out is what `Generator.generate` makes of the whole clip, to the last
 bit, however the poses were cut.
 """  # noqa: E501
 
+import math
+
 import jax.numpy as jnp
 import numpy as np
 
@@ -27,12 +29,23 @@ class Stream:
     skeleton: of the poses, a key of `SKELETONS`.
     seed: of the draws.
     style: index of the style that is wanted, -1 to let the dance decide.
+    tempo_bpm: tempo that is wanted, NaN to let the dance decide.
+    energy_db: mean level that is wanted, likewise; see `Dance`.
 
   Raises:
     InputError: the model looks ahead to the end of a clip.
   """
 
-  def __init__(self, generator, *, skeleton='blazepose33', seed=0, style=-1):
+  def __init__(
+    self,
+    generator,
+    *,
+    skeleton='blazepose33',
+    seed=0,
+    style=-1,
+    tempo_bpm=math.nan,
+    energy_db=math.nan,
+  ):
     options = generator.options
     if options.pose.look_ahead_s is None:
       raise InputError(
@@ -46,7 +59,7 @@ class Stream:
     self._keys = generator.keys(seed, 1)
     self._style = jnp.array([style], jnp.int32)
     self._state = {
-      'heard': generator.listener.start(1),
+      'heard': generator.listener.start(1, tempo_bpm, energy_db),
       'drawn': generator.engine.start(1),
     }
     # What is heard comes later than it was seen, by so many frames.

@@ -22,6 +22,8 @@ class Draw:
     top_p: mass of the most probable classes that are kept; 1 keeps all.
     guidance: weight of the conditional against the unconditional outputs;
       1 uses the conditional alone.
+    style_strength: of a style that is asked for; see
+      `WaveNet.condition_on_style`.
     levels: mu-law levels of the output.
     is_mixture: whether the outputs are a mixture of logistics.
   """
@@ -29,6 +31,7 @@ class Draw:
   temperature: float = 1.0
   top_p: float = 1.0
   guidance: float = 1.0
+  style_strength: float = 1.0
   levels: int = 256
   is_mixture: bool = False
 
@@ -83,11 +86,11 @@ def _run(
   if draw.guidance != 1.0:
     context_BFC = jnp.concatenate([context_BFC, jnp.zeros_like(context_BFC)])
     style_B = jnp.concatenate([style_B, jnp.full_like(style_B, -1)])
-  label_BS = jax.nn.one_hot(style_B, wave.num_labels)  # -1 is a row of zeros
 
   def condition(frame):
     context = jax.lax.dynamic_slice_in_dim(context_BFC, frame, 1, 1)
-    return wave.condition(context, label_BS)[:, 0]
+    strength = draw.style_strength
+    return wave.condition_on_style(context, style_B, strength)[:, 0]
 
   def body(frame, carry):
     state, now, samples_FBS = carry

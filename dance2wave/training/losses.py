@@ -17,6 +17,7 @@ HEAD_WEIGHTS = {
   'phase': 2.0,
   'style': 0.1,
   'audio_features': 0.5,
+  'timbre': 1.0,
 }
 
 
@@ -108,6 +109,15 @@ def features_loss(features_BFA, batch, whole):
     for part in (batch, whole)
   )
   return {'audio_features': masked_mean(error_BF, mask_BF, whole_BF)}
+
+
+def timbre_loss(said_BFK, true_BFK, batch, whole):
+  """Return the mean squared error of the levels of bands.
+
+  `whole` is the batch that these clips are a part of; see `masked_mean`.
+  """
+  error_BF = jnp.mean((said_BFK.astype(jnp.float32) - true_BFK) ** 2, -1)
+  return {'timbre': masked_mean(error_BF, _heard(batch), _heard(whole))}
 
 
 def sum_head_losses(losses):

@@ -21,9 +21,17 @@ from dance2wave.training.losses import (
   masked_mean,
   style_losses,
   sum_head_losses,
+  timbre_loss,
 )
+from dance2wave.training.prompts import draw_controls, drop_label
 from dance2wave.training.state import TrainState, all_finite
-from dance2wave.training.window import draw_start, last_start, window_nll
+from dance2wave.training.window import (
+  draw_start,
+  last_start,
+  said_and_true_bands,
+  sound_losses,
+  window_nll,
+)
 
 
 def transformer_look_ahead_s(options: Options) -> float | None:
@@ -78,6 +86,7 @@ def make_model(options: Options, motion_dim: int, key) -> Dance2Wave:
     'num_outputs': options.wave.num_outputs,
     'samples_per_frame': options.samples_per_frame,
     'is_mixture': options.wave.output == 'mixture',
+    'num_bands': options.wave.num_bands,
     'remat': options.train.remat,
   }
   return Dance2Wave(
@@ -120,40 +129,50 @@ def _silent_context(options, batch):
   return jnp.zeros(shape, options.train.compute_dtype)
 
 
-def _drop_label(options, key, label_BS):
-  said_B = jax.random.uniform(key, label_BS.shape[:1])
-  return label_BS * (said_B >= options.train.style_dropout)[:, None]
-
-
 def _joint_loss(options, graphdef, params, batch, key, part=WHOLE):
   """Return what the clips of a part add to the loss and figures of a batch."""
   model, mine = nnx.merge(graphdef, params), part.of(batch)
   start_key, context_key, label_key, dropout_key = jax.random.split(key, 4)
-  wear_key = jax.random.fold_in(key, 1)
+  sound_key, controls_key = (jax.random.fold_in(key, n) for n in (1, 2))
   motion = mine['motion_BFM'].astype(options.train.compute_dtype)
-  draws = Draws(dropout_key, part)
-  context, heads = model.listen(motion, mine['valid_BF'], draws)
+  context, heads = model.listen(
+    motion,
+    mine['valid_BF'],
+    part.of(draw_controls(options, controls_key, batch)),
+    Draws(dropout_key, part),
+  )
   losses = head_losses(heads, mine, batch)
   losses |= _described(options, model.pose, context, mine, batch)
   clips = batch['valid_BF'].shape[:1]
   kept = jax.random.uniform(context_key, clips) >= options.train.context_dropout
   context = context * part.of(kept)[:, None, None].astype(context.dtype)
-  label = part.of(_drop_label(options, label_key, batch['label_BS']))
+  label = part.of(drop_label(options, label_key, batch['label_BS']))
   start = draw_start(options, start_key, batch)
-  nll = window_nll(
-    options, model.wave, context, label, batch, start, wear_key, part
+  losses |= sound_losses(
+    options, model.wave, context, label, batch, start, sound_key, part
   )
-  total = nll + options.train.heads_weight * sum_head_losses(losses)
-  return total, {'nll': nll, **losses}
+  heads_weight = options.train.heads_weight
+  total = losses['nll'] + heads_weight * sum_head_losses(losses)
+  return total, losses
 
 
 def _pose_loss(options, graphdef, params, batch, key, part=WHOLE):
   """Return the same of a step that trains the pose transformer alone."""
   model, mine = nnx.merge(graphdef, params), part.of(batch)
   motion = mine['motion_BFM'].astype(options.train.compute_dtype)
-  context, heads = model.pose(motion, mine['valid_BF'], Draws(key, part))
+  draws_key, label_key, controls_key = jax.random.split(key, 3)
+  context, heads = model.listen(
+    motion,
+    mine['valid_BF'],
+    part.of(draw_controls(options, controls_key, batch)),
+    Draws(draws_key, part),
+  )
   losses = head_losses(heads, mine, batch)
   losses |= _described(options, model.pose, context, mine, batch)
+  if options.wave.num_bands:
+    label = part.of(drop_label(options, label_key, batch['label_BS']))
+    said, true = said_and_true_bands(options, model.wave, context, label, mine)
+    losses |= timbre_loss(said, true, mine, batch)
   return sum_head_losses(losses), losses
 
 
@@ -161,12 +180,14 @@ def _audio_loss(options, graphdef, params, batch, key, part=WHOLE):
   """Return the same of a step that trains the WaveNet alone."""
   wave = nnx.merge(graphdef, params).wave
   start_key, _, label_key, _ = jax.random.split(key, 4)
-  wear_key = jax.random.fold_in(key, 1)
-  label = part.of(_drop_label(options, label_key, batch['label_BS']))
+  sound_key = jax.random.fold_in(key, 1)
+  label = part.of(drop_label(options, label_key, batch['label_BS']))
   start = draw_start(options, start_key, batch)
   context = part.of(_silent_context(options, batch))
-  nll = window_nll(options, wave, context, label, batch, start, wear_key, part)
-  return nll, {'nll': nll}
+  losses = sound_losses(
+    options, wave, context, label, batch, start, sound_key, part
+  )
+  return losses['nll'] + sum_head_losses(losses), losses
 
 
 def _gradients(loss_fn, accumulate, params, batch, key):

@@ -6,8 +6,9 @@ import jax.numpy as jnp
 from dance2wave.models.loudness import gain_of_samples
 from dance2wave.models.parts import WHOLE
 from dance2wave.models.quantise import bend
+from dance2wave.models.timbre import band_levels
 from dance2wave.options import Options
-from dance2wave.training.losses import wave_nll
+from dance2wave.training.losses import timbre_loss, wave_nll
 
 
 def cut_window(options: Options, context_BFC, batch, start_B):
@@ -103,15 +104,20 @@ def window_nll(
   start_B,
   wear_key=None,
   part=WHOLE,
+  bands_BFK=None,
 ):
   """Return nats per sample; the past is worn where a key for it is given.
 
   Context and label are of the clips of `part`, batch and start of all: the
-  parts' results add up to that of the batch.
+  parts' results add up to that of the batch. `bands_BFK` are levels of bands
+  to be told, where the WaveNet is told any, for its own.
   """
   mine, start = part.of((batch, start_B))
   window = cut_window(options, context_BFC, mine, start)
-  condition = wave.condition(window['context'], label_BS)
+  bands = bands_BFK
+  if bands is not None:
+    bands = _cut(bands, start, options.window_frames + 1)
+  condition = wave.condition(window['context'], label_BS, bands)
   is_worn = options.train.past_noise or options.train.past_gain_db
   if wear_key is not None and is_worn:
     past = _worn(options, wear_key, window['past'], part)
@@ -126,3 +132,43 @@ def window_nll(
     levels=options.wave.levels,
     is_mixture=options.wave.output == 'mixture',
   )
+
+
+def said_and_true_bands(options, wave, context_BFC, label_BS, batch):
+  """Return the levels (B, F, K) that `Timbre` says, and those of the sound."""
+  true_BFK = band_levels(
+    _to_be_drawn(options, batch),
+    hop=options.samples_per_frame,
+    sample_rate_hz=options.sample_rate_hz,
+    num_bands=options.wave.num_bands,
+  )
+  return wave.timbre(context_BFC, label_BS), true_BFK
+
+
+def _told_bands(options, key, said_BFK, true_BFK, part):
+  """Return what the WaveNet is told: true levels of some clips, else said."""
+  clips = (true_BFK.shape[0] * part.count,)
+  is_true = jax.random.bernoulli(key, options.train.true_bands, clips)
+  # The likelihood of samples must not bend what the levels mean.
+  said_BFK = jax.lax.stop_gradient(said_BFK)
+  return jnp.where(part.of(is_true)[:, None, None], true_BFK, said_BFK)
+
+
+def sound_losses(
+  options, wave, context_BFC, label_BS, batch, start_B, key, part=WHOLE
+):
+  """Return `nll` of a window in training, and `timbre` where there is one.
+
+  Arguments are those of `window_nll`, whose past is worn.
+  """
+  wear_key, bands_key = jax.random.split(key)
+  losses, bands = {}, None
+  if options.wave.num_bands:
+    mine = part.of(batch)
+    said, true = said_and_true_bands(options, wave, context_BFC, label_BS, mine)
+    losses = timbre_loss(said, true, mine, batch)
+    bands = _told_bands(options, bands_key, said, true, part)
+  losses['nll'] = window_nll(
+    options, wave, context_BFC, label_BS, batch, start_B, wear_key, part, bands
+  )
+  return losses
