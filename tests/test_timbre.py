@@ -1,0 +1,143 @@
+"""What the WaveNet is told beside the dance: bands, style, tempo, energy."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from small_config import options_with
+
+from dance2wave.models import controls
+from dance2wave.models.loudness import level_db
+from dance2wave.models.timbre import band_levels
+from dance2wave.models.wavenet import WaveNet
+from dance2wave.training import prompts, window
+
+RATE_HZ, HOP = 8000, 160
+
+
+def make_wave():
+  return WaveNet(
+    context_dim=5,
+    num_styles=3,
+    dilations=(1, 2),
+    kernel=2,
+    residual=8,
+    gate=8,
+    skip=8,
+    num_outputs=16,
+    samples_per_frame=HOP,
+    num_bands=4,
+    rngs=nnx.Rngs(0),
+  )
+
+
+@pytest.mark.parametrize('hz', [100.0, 700.0, 3000.0])
+def test_a_tone_is_loudest_in_its_band_and_20_db_are_one_unit(hz):
+  time_s = np.arange(RATE_HZ) / RATE_HZ
+  tone = np.sin(2 * np.pi * hz * time_s).astype(np.float32)
+  sizes = {'hop': HOP, 'sample_rate_hz': RATE_HZ, 'num_bands': 8}
+  loud, soft = band_levels(jnp.array([0.5 * tone, 0.05 * tone]), **sizes)
+  assert loud.shape == (RATE_HZ // HOP, 8)
+  mel = 2595 * np.log10(1 + np.array([40.0, hz, 4000.0]) / 700)
+  band = (mel[1] - mel[0]) / (mel[2] - mel[0]) * 9 - 1
+  inside = loud[5:-5].mean(axis=0)
+  assert abs(int(jnp.argmax(inside)) - band) <= 0.75
+  loudest = int(jnp.argmax(inside))
+  np.testing.assert_allclose(
+    (loud - soft)[5:-5, loudest], np.ones(RATE_HZ // HOP - 10), atol=0.02
+  )
+
+
+def test_bands_hear_a_stroke_at_the_frame_where_it_is():
+  sound = np.zeros((1, 20 * HOP), np.float32)
+  sound[0, 8 * HOP] = 1.0
+  levels = band_levels(
+    jnp.array(sound), hop=HOP, sample_rate_hz=RATE_HZ, num_bands=4
+  )[0].mean(axis=-1)
+  assert int(jnp.argmax(levels)) == 8
+  silent = levels[np.r_[0:7, 10:20]]
+  np.testing.assert_allclose(silent, -1.5, atol=1e-5)  # -70 dB
+
+
+def test_bands_that_are_told_reach_the_gates_and_else_timbre_says_them():
+  wave = make_wave()
+  context = jax.random.normal(jax.random.key(0), (2, 6, 5))
+  label = jnp.eye(3)[:2]
+  said = wave.condition(context, label)
+  same = wave.condition(context, label, wave.timbre(context, label))
+  other = wave.condition(context, label, jnp.ones((2, 6, 4)))
+  np.testing.assert_array_equal(said, same)
+  assert float(jnp.abs(said - other).max()) > 0.1
+
+
+def test_strength_multiplies_what_a_style_changes_and_nothing_else():
+  wave = make_wave()
+  style = wave.timbre.style
+  style[...] = jax.random.normal(jax.random.key(1), style.shape)
+  context = jax.random.normal(jax.random.key(0), (2, 6, 5))
+  styles = jnp.array([1, -1])
+  plain = wave.condition(context, jnp.zeros((2, 3)))
+  once, twice = (
+    wave.condition_on_style(context, styles, strength)
+    for strength in (1.0, 2.0)
+  )
+  assert float(jnp.abs(once - plain)[0].max()) > 0.01
+  np.testing.assert_allclose(
+    twice[0] - plain[0], 2 * (once[0] - plain[0]), atol=1e-5
+  )
+  np.testing.assert_array_equal(twice[1], plain[1])
+
+
+@pytest.mark.parametrize('share', [0.0, 1.0])
+def test_training_tells_as_many_true_bands_as_it_is_asked_to(share):
+  options = options_with(train__true_bands=share)
+  said, true = jnp.zeros((64, 3, 2)), jnp.ones((64, 3, 2))
+  key = jax.random.key(0)
+  told = window._told_bands(options, key, said, true, window.WHOLE)
+  np.testing.assert_array_equal(told, jnp.full_like(told, share))
+
+
+def make_batch(bpm, level, frames=100):
+  """Clips of 25 Hz at a tempo and a loudness; the last has neither."""
+  bpm = np.asarray(bpm, float)
+  phase = (np.arange(frames)[None] * bpm[:, None] / 60 / 25) % 1.0
+  phase[-1] = -1
+  clips = len(bpm)
+  return {
+    'beat_phase_BF': jnp.asarray(phase, jnp.float32),
+    'valid_BF': jnp.arange(frames)[None] < jnp.full((clips, 1), frames - 7),
+    'loudness_BF': jnp.full((clips, frames), level),
+    'has_audio_B': jnp.arange(clips) < clips - 1,
+  }
+
+
+def test_tempo_and_energy_of_a_batch_are_found():
+  options = options_with()
+  assert options.pose_rate_hz == 25
+  batch = make_batch([70.0, 128.0, 170.0, 100.0], 2 / 3)
+  tempo = prompts.true_tempo_bpm(options, batch)
+  np.testing.assert_allclose(tempo[:-1], [70.0, 128.0, 170.0], rtol=1e-4)
+  energy = prompts.true_energy_db(batch)
+  np.testing.assert_allclose(energy[:-1], -20.0, atol=1e-4)
+  assert jnp.isnan(tempo[-1]) and jnp.isnan(energy[-1])
+  assert float(level_db(1.0)) == 0.0
+
+
+def test_controls_say_nothing_of_what_is_not_known_or_not_told():
+  unknown = controls.encode_controls(jnp.array([jnp.nan]), jnp.array([jnp.nan]))
+  np.testing.assert_array_equal(unknown, jnp.zeros((1, 6)))
+  tempo_only = controls.encode_controls(
+    jnp.array([110.0]), jnp.array([jnp.nan])
+  )
+  np.testing.assert_allclose(tempo_only, [[1, 0, 1, 0, 0, 0]], atol=1e-6)
+  batch = make_batch([120.0] * 64, 0.5)
+  never = options_with(train__control_dropout=1.0)
+  drawn = prompts.draw_controls(never, jax.random.key(0), batch)
+  np.testing.assert_array_equal(drawn, jnp.zeros((64, 6)))
+  half = options_with(train__control_dropout=0.5)
+  drawn = prompts.draw_controls(half, jax.random.key(0), batch)
+  shares = jnp.mean(drawn[:-1, [0, 4]], axis=0)
+  assert ((shares > 0.3) & (shares < 0.7)).all()
+  np.testing.assert_array_equal(drawn[-1], jnp.zeros(6))
+  assert bool(jnp.isfinite(drawn).all())
