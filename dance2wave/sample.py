@@ -54,10 +54,12 @@ def _check_draw() -> None:
 
 
 def _sample() -> None:
+  from dance2wave import compiled
   from dance2wave.pose import source
   from dance2wave.sampling import files, offline
   from dance2wave.training import warm_start
 
+  compiled.keep_compiled_programs()
   _check_draw()
   jobs = files.plan_jobs(files.find_inputs(_INPUT.value), _OUTPUT.value)
   for job in jobs:

@@ -99,19 +99,24 @@ class Generator:
 
     self._listen = jax.jit(listen)
 
-  def listen(self, dances):
-    """Return context (B, F, C) and head logits (B, F, H) of padded dances.
-
-    F covers the longest clip in whole pieces and one closing frame.
-    """
+  def _pieces(self, dances):
+    """Return how many pieces cover the longest clip."""
     hop, lead = self._options.samples_per_frame, self._lead_samples
     longest = max(-(-(d.num_samples + lead) // hop) for d in dances)
-    pieces = max(1, -(-longest // _PIECE_FRAMES))
+    return max(1, -(-longest // _PIECE_FRAMES))
+
+  def listen(self, dances, pieces=None):
+    """Return context (B, F, C) and head logits (B, F, H) of padded dances.
+
+    F is `pieces` whole pieces, which cover the longest clip if it is None,
+    and one closing frame.
+    """
+    pieces = pieces or self._pieces(dances)
     motion, valid = _collate(dances, pieces * _PIECE_FRAMES + 1)
     context, heads = self._listen(self._params, motion, valid)
     return _hold_last_frame(context, valid), _hold_last_frame(heads, valid)
 
-  def generate(self, dances, *, seed=0, progress=None):
+  def generate(self, dances, *, seed=0, progress=None, rows=None):
     """Return one float32 waveform of `num_samples` for every dance.
 
     Args:
@@ -119,11 +124,17 @@ class Generator:
       seed: of the draws; a clip's sound depends on it and on the clip's
         place in the list, not on the other clips.
       progress: called with the share that is done after every piece.
+      rows: places of the dances that are wanted; None for all.
     """
-    context, heads = self.listen(dances)
+    rows = range(len(dances)) if rows is None else rows
+    if not len(rows):
+      return []
+    pieces = self._pieces(dances)
+    dances = [dances[row] for row in rows]
+    context, heads = self.listen(dances, pieces)
     style = jnp.array([dance.style for dance in dances], jnp.int32)
-    root, rows = jax.random.key(seed), jnp.arange(len(dances))
-    keys = jax.vmap(lambda row: jax.random.fold_in(root, row))(rows)
+    root = jax.random.key(seed)
+    keys = jax.vmap(lambda row: jax.random.fold_in(root, row))(jnp.array(rows))
     shares = _Shares(context.shape[1] - 1, len(dances), progress)
     groups = _groups(len(dances))
 
