@@ -83,16 +83,27 @@ class Generator:
     params: its parameters.
     draw: how samples are drawn.
     engine: one of `ENGINES`.
+    devices: over which clips are spread; None for all accelerators of this
+      process.
 
   Attributes:
     engine_name: 'cpu' or 'xla'.
   """
 
-  def __init__(self, options, graphdef, params, draw, engine='auto'):
+  def __init__(
+    self, options, graphdef, params, draw, engine='auto', devices=None
+  ):
     self._options, self._params = options, params
     self._lead_samples = round(options.sample.lead_s * options.sample_rate_hz)
-    self._engine = make_engine(engine, graphdef, params, draw)
-    self.engine_name = self._engine.name
+    first = make_engine(engine, graphdef, params, draw)
+    self.engine_name = first.name
+    self._devices = list(devices or _devices())
+    if first.name == 'cpu':  # it knows no devices
+      del self._devices[1:]
+    self._engines = [first] + [
+      make_engine('xla', graphdef, jax.device_put(params, device), draw)
+      for device in self._devices[1:]
+    ]
 
     def listen(params, motion_BFM, valid_BF):
       return nnx.merge(graphdef, params).listen(motion_BFM, valid_BF)
@@ -136,13 +147,19 @@ class Generator:
     root = jax.random.key(seed)
     keys = jax.vmap(lambda row: jax.random.fold_in(root, row))(jnp.array(rows))
     shares = _Shares(context.shape[1] - 1, len(dances), progress)
-    groups = _groups(len(dances))
+    groups = _groups(len(dances), len(self._devices))
 
-    def one_group(group):
-      return self._draw_group(context[group], style[group], keys[group], shares)
+    def one_group(place, group):
+      which = place % len(self._devices)
+      inputs = jax.device_put(
+        (context[group], style[group], keys[group]), self._devices[which]
+      )
+      with jax.default_device(self._devices[which]):
+        return self._draw_group(self._engines[which], *inputs, shares)
 
     with futures.ThreadPoolExecutor(len(groups)) as threads:
-      audio_BT = np.concatenate(list(threads.map(one_group, groups)))
+      drawn = threads.map(one_group, range(len(groups)), groups)
+      audio_BT = np.concatenate(list(drawn))
     if self._options.wave.is_levelled:
       audio_BT = self._played(audio_BT, heads)
     audio_BT = audio_BT[:, self._lead_samples :]
@@ -154,25 +171,31 @@ class Generator:
     gain_BT = gain_of_samples(loudness_BF, self._options.samples_per_frame)
     return np.clip(levelled_BT * np.asarray(gain_BT), -1.0, 1.0)
 
-  def _draw_group(self, context, style, keys, shares):
+  def _draw_group(self, engine, context, style, keys, shares):
     """Draw a group of clips piece by piece: (B, T)."""
-    state, pieces = self._engine.start(len(style)), []
+    state, pieces = engine.start(len(style)), []
     for first in range(0, context.shape[1] - 1, _PIECE_FRAMES):
       part = context[:, first : first + _PIECE_FRAMES + 1]
-      uniform = self._engine.draw_uniform(keys, first, _PIECE_FRAMES)
-      samples, state = self._engine.run(part, style, uniform, state)
+      uniform = engine.draw_uniform(keys, first, _PIECE_FRAMES)
+      samples, state = engine.run(part, style, uniform, state)
       pieces.append(np.asarray(samples))
       shares.add(_PIECE_FRAMES * len(style))
     return np.concatenate(pieces, axis=1)
 
 
-def _groups(num_clips):
-  """Split clips over processor cores: a step is too small to share.
+def _devices():
+  """Return what clips are spread over; virtual processors share the cores."""
+  count = 1 if jax.default_backend() == 'cpu' else None
+  return jax.local_devices()[:count]
 
-  Accelerators take all clips at once.
+
+def _groups(num_clips, num_devices):
+  """Split clips over devices, and over processor cores: each step is small.
+
+  An accelerator takes all of its clips at once.
   """
   cores = os.cpu_count() if jax.default_backend() == 'cpu' else 1
-  count = max(1, min(cores, num_clips))
+  count = max(1, min(max(cores, num_devices), num_clips))
   size = -(-num_clips // count)
   return [slice(i, i + size) for i in range(0, num_clips, size)]
 
