@@ -74,21 +74,21 @@ def _sample() -> None:
       f'{options.train.is_audio_only}); expected a run of both; train one with '
       f'--config.train.init_from="(\'{_WORKDIR.value}\',)"'
     )
-  draw = offline.make_draw(
-    options,
-    temperature=_TEMPERATURE.value,
-    top_p=_TOP_P.value,
-    guidance=_GUIDANCE.value,
-  )
+  changes = {f.name: f.value for f in (_TEMPERATURE, _TOP_P, _GUIDANCE)}
+  draw = offline.make_draw(options, **changes)
   generator = offline.Generator(options, graphdef, params, draw, _ENGINE.value)
   print(f'engine: {generator.engine_name}', flush=True)
   style = _style_index(options.styles)
-  for job in jobs:
+
+  def do(place, job):
     track = source.read_pose(job.input, model_path=_POSE_MODEL.value)
     dance, pose_FJD = files.to_dance(track, options, style)
-    (audio_T,) = generator.generate([dance], seed=_SEED.value)
-    output = files.write_result(job, options, audio_T, pose_FJD)
-    print(f'{job.input} -> {output} ({track.duration_s:.2f} s)', flush=True)
+    sounds = generator.generate([dance], seed=_SEED.value, place=place)
+    output = files.write_result(job, options, sounds[0], pose_FJD)
+    return f'{job.input} -> {output} ({track.duration_s:.2f} s)'
+
+  for line in files.spread(do, jobs, generator.num_devices):
+    print(line, flush=True)
 
 
 def main(argv: list[str]) -> None:

@@ -88,6 +88,7 @@ class Generator:
 
   Attributes:
     engine_name: 'cpu' or 'xla'.
+    num_devices: over which clips are spread.
   """
 
   def __init__(
@@ -100,6 +101,7 @@ class Generator:
     self._devices = list(devices or _devices())
     if first.name == 'cpu':  # it knows no devices
       del self._devices[1:]
+    self.num_devices = len(self._devices)
     self._engines = [first] + [
       make_engine('xla', graphdef, jax.device_put(params, device), draw)
       for device in self._devices[1:]
@@ -127,7 +129,7 @@ class Generator:
     context, heads = self._listen(self._params, motion, valid)
     return _hold_last_frame(context, valid), _hold_last_frame(heads, valid)
 
-  def generate(self, dances, *, seed=0, progress=None, rows=None):
+  def generate(self, dances, *, seed=0, progress=None, rows=None, place=0):
     """Return one float32 waveform of `num_samples` for every dance.
 
     Args:
@@ -136,6 +138,8 @@ class Generator:
         place in the list, not on the other clips.
       progress: called with the share that is done after every piece.
       rows: places of the dances that are wanted; None for all.
+      place: of the device that is given the first clips; they sound the same
+        on any.
     """
     rows = range(len(dances)) if rows is None else rows
     if not len(rows):
@@ -147,10 +151,10 @@ class Generator:
     root = jax.random.key(seed)
     keys = jax.vmap(lambda row: jax.random.fold_in(root, row))(jnp.array(rows))
     shares = _Shares(context.shape[1] - 1, len(dances), progress)
-    groups = _groups(len(dances), len(self._devices))
+    groups = _groups(len(dances), self.num_devices)
 
-    def one_group(place, group):
-      which = place % len(self._devices)
+    def one_group(number, group):
+      which = (place + number) % self.num_devices
       inputs = jax.device_put(
         (context[group], style[group], keys[group]), self._devices[which]
       )
