@@ -34,6 +34,9 @@ setuptools.setup(
   package_data={'': ['*.md', '*.bib', '*.txt', '*.html']},
   install_requires=read_requirements(),
   extras_require={
+    # As jax names them: its wheels for NVIDIA's GPUs and for TPUs.
+    'cuda': ['jax[cuda13]'],
+    'tpu': ['jax[tpu]'],
     # In an environment of its own: it moves protobuf, pyarrow and pillow.
     'beam': ['apache-beam>=2.70,<3'],
     'dev': [

@@ -41,8 +41,9 @@ def _output() -> pathlib.Path:
 
 
 def _model() -> tuple[pathlib.Path, dict]:
-  from dance2wave import evaluation_of_model
+  from dance2wave import compiled, evaluation_of_model
 
+  compiled.keep_compiled_programs()
   workdir = pathlib.Path(_WORKDIR.value).absolute()
   output = pathlib.Path(_OUTPUT.value or workdir / 'evaluation')
   return output, evaluation_of_model.write(

@@ -1,5 +1,6 @@
 """The main job: dataset, training, sampling of test dances, figures."""
 
+import contextlib
 import hashlib
 import json
 import pathlib
@@ -20,6 +21,7 @@ from dance2wave.metrics import score, showcase
 from dance2wave.options import Options
 from dance2wave.sampling import offline
 from dance2wave.training import (
+  hosts,
   loop,
   manifest,
   sharding,
@@ -95,17 +97,24 @@ def read_test_clips(options: Options) -> list[pipeline.EvalClip]:
 
 
 def sample_clips(options, graphdef, params, clips) -> list[np.ndarray]:
-  """Draw a waveform for every clip; the style is left to the dance."""
+  """Draw a waveform for every clip; the style is left to the dance.
+
+  Processes share the clips, and each gets all waveforms.
+  """
   generator = offline.Generator(
     options, graphdef, params, offline.make_draw(options)
   )
   dances = [offline.Dance(c.motion_FM, len(c.audio_T)) for c in clips]
-  with tqdm.tqdm(total=100, desc='sample', unit='%') as bar:
-    return generator.generate(
+  with tqdm.tqdm(
+    total=100, desc='sample', unit='%', disable=not hosts.is_first()
+  ) as bar:
+    mine = generator.generate(
       dances,
       seed=options.sample.seed,
       progress=lambda share: bar.update(int(100 * share) - bar.n),
+      rows=hosts.share(len(dances)),
     )
+  return hosts.gather(mine, [dance.num_samples for dance in dances])
 
 
 def file_name(clip_id: str) -> str:
@@ -151,9 +160,7 @@ def _score_samples(options, folder, trained) -> dict:
   """Sample test dances, write some, and return how they score."""
   clips = read_test_clips(options)
   # Clips are spread over threads, which share one copy of the weights.
-  params = jax.device_put(
-    jax.device_get(trained.params), jax.local_devices()[0]
-  )
+  params = jax.device_put(hosts.fetch(trained.params), jax.local_devices()[0])
   generated = sample_clips(options, trained.graphdef, params, clips)
   figures, heard = score.score_beats(
     generated,
@@ -161,12 +168,15 @@ def _score_samples(options, folder, trained) -> dict:
     [clip.clip.beats_s for clip in clips],
     options.sample_rate_hz,
   )
-  write_samples(options, folder, clips, generated, heard)
+  if hosts.is_first():
+    write_samples(options, folder, clips, generated, heard)
   return figures | {'num_clips': len(clips)}
 
 
 def _report(figures: dict, folder: pathlib.Path) -> None:
-  """Print the table of a finished run, and where the rest is."""
+  """Print the table of a finished run, and where the rest is; once."""
+  if not hosts.is_first():
+    return
   if 'num_clips' in figures:
     print(score.format_table(figures, figures['num_clips']))
     print(f'Videos, pictures: {folder / "samples"}')
@@ -175,11 +185,13 @@ def _report(figures: dict, folder: pathlib.Path) -> None:
   print(f'Figures: {folder / "result.json"}')
 
 
-def run(options: Options, folder: pathlib.Path) -> dict:
+def run(options: Options, folder: pathlib.Path, profile=None) -> dict:
   """Do the main job in a workdir; go on where an earlier run stopped.
 
   A run without joint steps, or of sound alone, is scored on held-out clips;
   every other one samples test dances as well.
+
+  `profile` is the first and the last step that are traced, or None.
 
   Returns:
     The figures that are also in `result.json`.
@@ -189,25 +201,33 @@ def run(options: Options, folder: pathlib.Path) -> dict:
   """
   make_builders(options)  # An unknown one is refused before all else.
   step.transformer_look_ahead_s(options)
-  sharding.make_mesh(options.mesh.data, options.mesh.fsdp)
+  mesh = options.mesh
+  sharding.make_mesh(mesh.data, mesh.fsdp, mesh.tensor)
   warm_start.check_sources(options)
-  with workdir.hold_workdir(folder):
-    return _run(options, folder)
+  with contextlib.ExitStack() as stack:
+    if hosts.is_first():
+      stack.enter_context(workdir.hold_workdir(folder))
+    return _run(options, folder, profile)
 
 
-def _run(options: Options, folder: pathlib.Path) -> dict:
+def _run(options: Options, folder: pathlib.Path, profile) -> dict:
   began = time.monotonic()
-  workdir.open_workdir(folder, options)
+  if hosts.is_first():
+    workdir.open_workdir(folder, options)
+  hosts.wait('workdir')
   result_path = folder / 'result.json'
   if result_path.exists():
     figures = json.loads(result_path.read_text())
-    print(
-      f'{folder} is finished; remove {result_path} to sample and score again'
-    )
+    if hosts.is_first():
+      print(
+        f'{folder} is finished; remove {result_path} to sample and score again'
+      )
     _report(figures, folder)
     return figures
-  prepare_datasets(options)
-  trained = loop.train(options, folder)
+  if hosts.is_first():
+    prepare_datasets(options)
+  hosts.wait('dataset')
+  trained = loop.train(options, folder, profile)
   figures = dict(trained.figures)
   if options.samples_dances:
     figures |= _score_samples(options, folder, trained)
@@ -216,6 +236,8 @@ def _run(options: Options, folder: pathlib.Path) -> dict:
     'seconds_train': trained.seconds,
     'seconds_total': time.monotonic() - began,
   }
-  workdir.write_json(result_path, figures | _versions())
+  if hosts.is_first():
+    workdir.write_json(result_path, figures | _versions())
+  hosts.wait('result')
   _report(figures, folder)
   return figures

@@ -24,6 +24,13 @@ _WORKDIR = flags.DEFINE_string(
   'workdir', None, 'Folder of the run; runs/<config>[-<dataset>] if not given.'
 )
 
+_MULTIHOST = flags.DEFINE_bool(
+  'multihost', False, 'This is one of several processes that train together.'
+)
+_PROFILE = flags.DEFINE_string(
+  'profile', None, 'Steps of which a trace is written, such as 10:15.'
+)
+
 
 def _config_file() -> pathlib.Path:
   """Return the config file that was named on the command line."""
@@ -57,11 +64,18 @@ def main(argv: list[str]) -> None:
         '--config=... --workdir=...'
       )
     path = _config_file()
-    from dance2wave import experiment, options
+    if _MULTIHOST.value:
+      from dance2wave.training import hosts
 
+      hosts.start()
+    from dance2wave import compiled, experiment, options
+    from dance2wave.training import pace
+
+    compiled.keep_compiled_programs()
+    profile = pace.parse_profile(_PROFILE.value)
     checked = options.parse(_CONFIG.value)
     workdir = pathlib.Path(_WORKDIR.value or f'runs/{_run_name(path)}')
-    experiment.run(checked, workdir.absolute())
+    experiment.run(checked, workdir.absolute(), profile)
 
 
 def run() -> None:

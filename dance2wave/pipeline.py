@@ -117,6 +117,7 @@ class Pipeline:
     seed: with the step it decides everything.
     process_index: which part of the global batch is ours.
     process_count: how many parts there are.
+    rows: of the global batch that are ours, if not every process_count-th.
     augmentation: of the training examples.
     cache_bytes: memory for clips on the model's grid.
     need_audio: refuse clips without audio.
@@ -134,6 +135,7 @@ class Pipeline:
   seed: int = 0
   process_index: int = 0
   process_count: int = 1
+  rows: Sequence[int] | None = None
   augmentation: augment.Augmentation = augment.NONE
   cache_bytes: float = 2e9
   need_audio: bool = True
@@ -158,7 +160,7 @@ class Pipeline:
     object.__setattr__(self, '_mixture', mixed)
     object.__setattr__(self, '_cache', cache)
     object.__setattr__(self, '_num_frames', num_frames)
-    object.__setattr__(self, '_batches', self._make_batches())
+    object.__setattr__(self, '_examples', self._make_examples())
     for offset in mixed.offsets:
       self._clip(offset)
 
@@ -167,7 +169,7 @@ class Pipeline:
     fields = dataclasses.fields(self)
     return type(self), tuple(getattr(self, field.name) for field in fields)
 
-  def _make_batches(self):
+  def _make_examples(self):
     # grain brings jax, and nothing else on the numpy side does.
     import grain
 
@@ -180,9 +182,7 @@ class Pipeline:
     mixed = parts[0]
     if len(parts) > 1:
       mixed = grain.MapDataset.mix(parts, self._mixture.weights)
-    examples = mixed.map_with_index(self._example)
-    ours = examples[self.process_index :: self.process_count]
-    return ours.batch(self.batch_size // self.process_count)
+    return mixed.map_with_index(self._example)
 
   def _shuffled(self, which: int, position: int, index: int) -> int:
     """Return the clip at a position; every epoch has an order of its own."""
@@ -263,10 +263,15 @@ class Pipeline:
     label_BS: 1 for the style and the tags of a clip, else 0; all 0: unknown.
     has_audio_B: bool. clip_index_B: int32.
     """
-    return self._batches[step]
+    rows = self.rows
+    if rows is None:
+      rows = range(self.process_index, self.batch_size, self.process_count)
+    first = step * self.batch_size
+    ours = [self._examples[first + int(row)] for row in rows]
+    return {name: np.stack([e[name] for e in ours]) for name in ours[0]}
 
   def iterate(self, start_step: int = 0, *, ahead: int = 2) -> Iterator[Batch]:
-    """Yield batch(start_step), batch(start_step + 1), ... without end.
+    """Yield the batches from start_step on without end.
 
     A thread makes `ahead` batches in advance; closing the iterator ends it.
     """
@@ -302,7 +307,7 @@ class EvalClip:
 
   Attributes:
     clip: pose, audio, beats and style on the model's grid.
-    motion_FM: (F, M) float32 features of clip.pose_FJD.
+    motion_FM: float32 features of clip.pose_FJD.
     audio_T: (F * hop,) float32.
   """
 

@@ -27,6 +27,7 @@ _STYLE = flags.DEFINE_string('style', None, 'Default: the dance decides.')
 _STYLE_STRENGTH = flags.DEFINE_float(
   'style_strength', None, 'Of --style. Default: as in the config.'
 )
+_DRAW = (_TEMPERATURE, _TOP_P, _GUIDANCE, _STYLE_STRENGTH)
 _TEMPO = flags.DEFINE_float('tempo', None, 'Beats per minute that are wanted.')
 _ENERGY = flags.DEFINE_float('energy', None, 'Mean level wanted, in dB.')
 _ENGINE = flags.DEFINE_enum(
@@ -65,10 +66,12 @@ def _check_numbers() -> None:
 
 
 def _sample() -> None:
+  from dance2wave import compiled
   from dance2wave.pose import source
   from dance2wave.sampling import files, offline
   from dance2wave.training import warm_start
 
+  compiled.keep_compiled_programs()
   _check_numbers()
   jobs = files.plan_jobs(files.find_inputs(_INPUT.value), _OUTPUT.value)
   with files.held_outputs(jobs):
@@ -83,13 +86,8 @@ def _sample() -> None:
         'of both; train one with '
         f'--config.train.init_from="(\'{_WORKDIR.value}\',)"'
       )
-    draw = offline.make_draw(
-      options,
-      temperature=_TEMPERATURE.value,
-      top_p=_TOP_P.value,
-      guidance=_GUIDANCE.value,
-      style_strength=_STYLE_STRENGTH.value,
-    )
+    changes = {flag.name: flag.value for flag in _DRAW}
+    draw = offline.make_draw(options, **changes)
     generator = offline.Generator(
       options, graphdef, params, draw, _ENGINE.value
     )
@@ -99,12 +97,16 @@ def _sample() -> None:
       'tempo_bpm': math.nan if _TEMPO.value is None else _TEMPO.value,
       'energy_db': math.nan if _ENERGY.value is None else _ENERGY.value,
     }
-    for job in jobs:
+
+    def do(place, job):
       track = source.read_pose(job.input, model_path=_POSE_MODEL.value)
       dance, pose_FJD = files.to_dance(track, options, **wanted)
-      (audio_T,) = generator.generate([dance], seed=_SEED.value)
-      output = files.write_result(job, options, audio_T, pose_FJD)
-      print(f'{job.input} -> {output} ({track.duration_s:.2f} s)', flush=True)
+      sounds = generator.generate([dance], seed=_SEED.value, place=place)
+      output = files.write_result(job, options, sounds[0], pose_FJD)
+      return f'{job.input} -> {output} ({track.duration_s:.2f} s)'
+
+    for line in files.spread(do, jobs, generator.num_devices):
+      print(line, flush=True)
 
 
 def main(argv: list[str]) -> None:

@@ -66,6 +66,28 @@ def test_same_seed_same_samples_and_another_seed_others():
   assert (first != other).any()
 
 
+@pytest.mark.parametrize('engine', ['xla', 'cpu'])
+def test_sounds_do_not_depend_on_the_number_of_devices(engine):
+  options, graphdef, params = small_model()
+  draw = offline.make_draw(options)
+  clips, sounds = dances(0.5, 0.9, 0.3), {}
+  for count in (1, 3):
+    devices = jax.local_devices()[:count]
+    make = offline.Generator(options, graphdef, params, draw, engine, devices)
+    sounds[count] = make.generate(clips)
+  for one, many in zip(sounds[1], sounds[3]):
+    np.testing.assert_array_equal(one, many)
+
+
+def test_processes_that_share_clips_draw_what_one_does():
+  make, clips = generator(), dances(0.5, 0.9, 0.3)
+  together = make.generate(clips)
+  apart = make.generate(clips, rows=[0, 2]) + make.generate(clips, rows=[1])
+  for one, other in zip([together[i] for i in (0, 2, 1)], apart):
+    np.testing.assert_array_equal(one, other)
+  assert make.generate(clips, rows=[]) == []
+
+
 def test_a_clip_sounds_the_same_in_any_company():
   make = generator()
   alone = make.generate(dances(0.5))[0]

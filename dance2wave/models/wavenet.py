@@ -137,32 +137,35 @@ class WaveNet(nnx.Module):
     plain = self.condition(context_BFC, jnp.zeros_like(label_BS))
     return plain + strength * (styled - plain)
 
-  def __call__(self, past_BT, condition_BFLG):
+  def __call__(self, past_BT, condition_BFLG, shift=shift_frames):
     """Return the outputs (B, T, O) for T = F x samples_per_frame samples.
 
     Args:
       past_BT: the signal in [-1, 1] delayed by one sample: past[t] = x[t-1].
       condition_BFLG: (B, F + 1, L, 2 G), one frame more than the samples
         cover, because context is interpolated between frames.
+      shift: moves samples in time; another one may fetch them from elsewhere.
     """
     x = self.embed(past_BT[..., None].astype(condition_BFLG.dtype))
     units = []
     for layer, dilation in enumerate(self.dilations):
-      call = functools.partial(self._layer, layer=layer, dilation=dilation)
+      call = functools.partial(
+        self._layer, layer=layer, dilation=dilation, shift=shift
+      )
       x, unit = remade(call, self.remat)(x, condition_BFLG[:, :, layer])
       units.append(unit)
     return self._head(jnp.concatenate(units, axis=-1))
 
-  def _layer(self, x, condition_BFG, layer, dilation):
+  def _layer(self, x, condition_BFG, layer, dilation, shift):
     """Return the residual path after a layer and its gated unit."""
-    h = self._dilated(x, layer, dilation)
+    h = self._dilated(x, layer, dilation, shift)
     h = self._interpolate_and_add(h, condition_BFG)
     value, gate = jnp.split(h, 2, axis=-1)
     z = jnp.tanh(value) * jax.nn.sigmoid(gate)
     flat = z.reshape(-1, self.gate) @ self.residual[layer].astype(z.dtype)
     return x + flat.reshape(x.shape), z
 
-  def _dilated(self, x, layer, dilation):
+  def _dilated(self, x, layer, dilation, shift):
     """Multiply by all taps at once, then shift the outputs."""
     residual = x.shape[-1]
     taps = self.taps[layer].reshape(self.kernel, residual, 2 * self.gate)
@@ -170,7 +173,7 @@ class WaveNet(nnx.Module):
     parts = x.reshape(-1, residual) @ taps
     parts = jnp.split(parts.reshape(*x.shape[:2], -1), self.kernel, axis=-1)
     last = self.kernel - 1
-    h = sum(shift_frames(p, (j - last) * dilation) for j, p in enumerate(parts))
+    h = sum(shift(p, (j - last) * dilation) for j, p in enumerate(parts))
     return h + self.taps_bias[layer].astype(h.dtype)[None, None]
 
   def _interpolate_and_add(self, h_BTG, frames_BFG):

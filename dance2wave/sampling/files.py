@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import pathlib
 from collections.abc import Iterator, Sequence
+from concurrent import futures
 
 import numpy as np
 
@@ -203,3 +204,14 @@ def write_result(
   beats_s = detect_beats(audio_T, options.sample_rate_hz)
   write_dance_video(output, pose_FJD, options.pose_rate_hz, waveform, beats_s)
   return output
+
+
+def spread(do, jobs, count):
+  """Yield `do(place, job)` of each job in order, `count` at a time.
+
+  One that fails is raised after those beside it have ended.
+  """
+  for first in range(0, len(jobs), count):
+    some = jobs[first : first + count]
+    with futures.ThreadPoolExecutor(count) as threads:
+      yield from threads.map(do, range(len(some)), some)

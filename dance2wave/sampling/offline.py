@@ -80,21 +80,34 @@ class Generator:
     params: its parameters.
     draw: how samples are drawn.
     engine: one of `ENGINES`.
+    devices: over which clips are spread; None for all accelerators of this
+      process.
 
   Attributes:
     options: of the model.
     engine: what draws samples.
     engine_name: 'cpu' or 'xla'.
+    num_devices: over which clips are spread.
     listener: what hears the dance.
     lead_samples: how much earlier sound is played than it was drawn.
   """
 
-  def __init__(self, options, graphdef, params, draw, engine='auto'):
+  def __init__(
+    self, options, graphdef, params, draw, engine='auto', devices=None
+  ):
     self.options = options
     self.lead_samples = round(options.sample.lead_s * options.sample_rate_hz)
     self.engine = make_engine(engine, graphdef, params, draw)
     self.engine_name = self.engine.name
     self.listener = Listener(graphdef, params)
+    self._devices = list(devices or _devices())
+    if self.engine_name == 'cpu':  # it knows no devices
+      del self._devices[1:]
+    self.num_devices = len(self._devices)
+    self._engines = [self.engine] + [
+      make_engine('xla', graphdef, jax.device_put(params, device), draw)
+      for device in self._devices[1:]
+    ]
 
   def num_frames(self, num_samples):
     """Return how many pose frames are drawn for so many samples."""
@@ -102,19 +115,19 @@ class Generator:
       -(num_samples + self.lead_samples) // self.options.samples_per_frame
     )
 
-  def keys(self, seed, batch):
-    """Return the key (B,) of each clip's draws."""
+  def keys(self, seed, rows):
+    """Return the key (B,) of the draws of the clips at some places."""
     root = jax.random.key(seed)
-    return jax.vmap(lambda row: jax.random.fold_in(root, row))(
-      jnp.arange(batch)
-    )
+    return jax.vmap(lambda row: jax.random.fold_in(root, row))(jnp.array(rows))
 
-  def listen(self, dances):
+  def listen(self, dances, num_samples=0):
     """Return context (B, F, C) and gain (F, B) of padded dances.
 
-    F covers the longest clip and one closing frame.
+    F covers the longest clip, or `num_samples` if they are more, and one
+    closing frame.
     """
-    frames = max(self.num_frames(dance.num_samples) for dance in dances) + 1
+    longest = max(num_samples, *(dance.num_samples for dance in dances))
+    frames = self.num_frames(longest) + 1
     ahead = self.listener.look_ahead
     motion, valid = _collate(dances, frames + ahead)
     state = self.listener.start(
@@ -125,7 +138,7 @@ class Generator:
     context, gain_FB, _ = self.listener.run(motion, valid, state)
     return np.moveaxis(context[ahead:], 0, 1), gain_FB[ahead:]
 
-  def generate(self, dances, *, seed=0, progress=None):
+  def generate(self, dances, *, seed=0, progress=None, rows=None, place=0):
     """Return one float32 waveform of `num_samples` for every dance.
 
     Args:
@@ -133,18 +146,32 @@ class Generator:
       seed: of the draws; a clip's sound depends on it and on the clip's
         place in the list, not on the other clips.
       progress: called with the share that is done after every piece.
+      rows: places of the dances that are wanted; None for all.
+      place: of the device that is given the first clips; they sound the same
+        on any.
     """
-    context, gain_FB = self.listen(dances)
+    rows = range(len(dances)) if rows is None else rows
+    if not len(rows):
+      return []
+    longest = max(dance.num_samples for dance in dances)
+    dances = [dances[row] for row in rows]
+    context, gain_FB = self.listen(dances, longest)
     style = jnp.array([dance.style for dance in dances], jnp.int32)
-    keys = self.keys(seed, len(dances))
+    keys = self.keys(seed, rows)
     shares = _Shares(context.shape[1] - 1, len(dances), progress)
-    groups = _groups(len(dances))
+    groups = _groups(len(dances), self.num_devices)
 
-    def one_group(group):
-      return self._draw_group(context[group], style[group], keys[group], shares)
+    def one_group(number, group):
+      which = (place + number) % self.num_devices
+      inputs = jax.device_put(
+        (context[group], style[group], keys[group]), self._devices[which]
+      )
+      with jax.default_device(self._devices[which]):
+        return self._draw_group(self._engines[which], *inputs, shares)
 
     with futures.ThreadPoolExecutor(len(groups)) as threads:
-      audio_BT = np.concatenate(list(threads.map(one_group, groups)))
+      drawn = threads.map(one_group, range(len(groups)), groups)
+      audio_BT = np.concatenate(list(drawn))
     audio_BT = self.played(audio_BT, gain_FB)[:, self.lead_samples :]
     return [audio_BT[i, : d.num_samples] for i, d in enumerate(dances)]
 
@@ -160,27 +187,33 @@ class Generator:
     gain_BT = gain_of_samples(gain_FB, self.options.samples_per_frame)
     return np.clip(drawn_BT * gain_BT, -1.0, 1.0)
 
-  def _draw_group(self, context, style, keys, shares):
+  def _draw_group(self, engine, context, style, keys, shares):
     """Draw a group of clips piece by piece: (B, T)."""
-    state, pieces = self.engine.start(len(style)), []
+    state, pieces = engine.start(len(style)), []
     frames = context.shape[1] - 1
     for first in range(0, frames, BLOCK_FRAMES):
       count = min(BLOCK_FRAMES, frames - first)
       part = context[:, first : first + count + 1]
-      uniform = self.engine.draw_uniform(keys, first, BLOCK_FRAMES)[:count]
-      samples, state = self.engine.run(part, style, uniform, state)
+      uniform = engine.draw_uniform(keys, first, BLOCK_FRAMES)[:count]
+      samples, state = engine.run(part, style, uniform, state)
       pieces.append(np.asarray(samples))
       shares.add(count * len(style))
     return np.concatenate(pieces, axis=1)
 
 
-def _groups(num_clips):
-  """Split clips over processor cores: a step is too small to share.
+def _devices():
+  """Return what clips are spread over; virtual processors share the cores."""
+  count = 1 if jax.default_backend() == 'cpu' else None
+  return jax.local_devices()[:count]
 
-  Accelerators take all clips at once.
+
+def _groups(num_clips, num_devices):
+  """Split clips over devices, and over processor cores: each step is small.
+
+  An accelerator takes all of its clips at once.
   """
   cores = os.cpu_count() if jax.default_backend() == 'cpu' else 1
-  count = max(1, min(cores, num_clips))
+  count = max(1, min(max(cores, num_devices), num_clips))
   size = -(-num_clips // count)
   return [slice(i, i + size) for i in range(0, num_clips, size)]
 

@@ -56,7 +56,7 @@ class Stream:
     self._generator, self._skeleton = generator, skeleton
     self._cleaner = PoseCleaner(options.pose_rate_hz)
     self._features = FeatureStream(options.pose_rate_hz)
-    self._keys = generator.keys(seed, 1)
+    self._keys = generator.keys(seed, [0])
     self._style = jnp.array([style], jnp.int32)
     self._state = {
       'heard': generator.listener.start(1, tempo_bpm, energy_db),

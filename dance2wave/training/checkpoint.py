@@ -131,7 +131,7 @@ class Checkpoints:
     self.wait()
     _require_finite(step, state)
     json.dumps(config)  # here a TypeError is harmless, in the writer it is not
-    if not self._has_saved and self._steps.make_room():
+    if not self._has_saved and self._has_made_room():
       self._manager.reload()
     self._has_saved = True
     latest = max(self._steps.numbers(), default=step)
@@ -232,6 +232,11 @@ class Checkpoints:
     self._require_items(step, ('config',))
     items = ocp.args.Composite(config=ocp.args.JsonRestore())
     return self._manager.restore(step, args=items)['config']
+
+  def _has_made_room(self) -> bool:
+    """Let the first process make room; another cannot know if it did."""
+    is_first = jax.process_index() == 0
+    return self._steps.make_room() if is_first else True
 
   def _find(self, step):
     self.wait()

@@ -50,12 +50,17 @@ class Cost:
     kept = self.parameter_bytes + self.optimizer_bytes
     return kept + self.activation_bytes
 
+  @property
+  def _rounds(self) -> float:
+    """How often a loop goes round, as far as its matrix products tell."""
+    return max(1.0, self.matrix_flops / self.devices / self.flops)
+
   def seconds(self, device: Accelerator) -> dict[str, float]:
     """Return the least time of a step for each of its three bounds."""
     sent = sum(self.by_rule.values())
     return {
       'compute': self.matrix_flops / self.devices / device.flops,
-      'memory': self.accessed_bytes / device.memory_rate,
+      'memory': self.accessed_bytes * self._rounds / device.memory_rate,
       'links': sent / device.rate(self.devices),
     }
 

@@ -5,6 +5,8 @@ import signal
 import threading
 from collections.abc import Iterator
 
+import jax
+
 
 class Held:
   """What has been asked for.
@@ -25,10 +27,13 @@ class Held:
 def hold_signals() -> Iterator[Held]:
   """Note SIGTERM and SIGINT instead of dying of them.
 
-  Only the main thread may do so; in any other they do what they did.
+  Only the main thread may do so; in any other they do what they did. Of
+  several processes none may stop alone: JAX hears SIGTERM and tells the
+  others, see `hosts.preempted`.
   """
   held = Held()
-  if threading.current_thread() is not threading.main_thread():
+  is_main = threading.current_thread() is threading.main_thread()
+  if not is_main or jax.process_count() > 1:
     yield held
     return
   before = {

@@ -17,10 +17,11 @@ from dance2wave.datasets import augment, mixture, opening
 from dance2wave.errors import Interrupted
 from dance2wave.options import Options
 from dance2wave.pose.features import MOTION_DIM
+from dance2wave.training import hosts, sharding, step
 from dance2wave.training import optimizer as optimizer_lib
-from dance2wave.training import sharding, step
 from dance2wave.training.checkpoint import Checkpoints
 from dance2wave.training.interrupt import hold_signals
+from dance2wave.training.pace import Pace
 from dance2wave.training.skips import Skips
 from dance2wave.training.state import TrainState
 from dance2wave.training.warm_start import warm_start
@@ -75,8 +76,11 @@ def open_split(options: Options, split: str) -> mixture.Mixture:
   return mixture.Mixture(parts, options.dataset.weights)
 
 
-def make_pipeline(options: Options, split: str) -> pipeline.Pipeline:
-  """Return the batches of one split; only training crops are augmented."""
+def make_pipeline(options: Options, split: str, mesh=None):
+  """Return the batches of one split; only training crops are augmented.
+
+  Of every batch this process gets what its devices of the mesh hold.
+  """
   source = open_split(options, split)
   augmented = options.dataset.is_augmented and split == 'train'
   return pipeline.Pipeline(
@@ -87,8 +91,7 @@ def make_pipeline(options: Options, split: str) -> pipeline.Pipeline:
     pose_rate_hz=options.pose_rate_hz,
     styles=options.styles,
     seed=options.seed,
-    process_index=jax.process_index(),
-    process_count=jax.process_count(),
+    rows=mesh and sharding.batch_rows(mesh, options.train.batch_size),
     augmentation=augment.Augmentation() if augmented else augment.NONE,
     cache_bytes=options.dataset.cache_bytes,
     need_audio=options.train.joint_steps > 0,
@@ -157,7 +160,7 @@ def restore_or_init(options, checkpoints, make_state, abstract):
     return checkpoints.restore_state(abstract, config=config)
   state = make_state(jax.random.key(options.seed))
   state, coverages = warm_start(options, state)
-  for coverage in coverages:
+  for coverage in coverages if hosts.is_first() else ():
     print(coverage, flush=True)
   return state
 
@@ -166,7 +169,7 @@ class _HeldOut:
   """Held-out figures over fixed batches of the validation split."""
 
   def __init__(self, options, graphdef, mesh):
-    batches = make_pipeline(options, _HELD_OUT)
+    batches = make_pipeline(options, _HELD_OUT, mesh)
     self._batches = [
       batches.batch(i) for i in range(options.train.eval_batches)
     ]
@@ -191,12 +194,12 @@ def _place(batch, mesh):
 class _Log:
   """Read the figures of step N - 1 when step N has been dispatched."""
 
-  def __init__(self, options, writer, schedule, progress, skips):
+  def __init__(self, options, writer, schedule, progress, skips, pace):
     self._every = options.train.log_every
     self._last = options.train.num_steps
     self._writer, self._schedule = writer, schedule
     self._progress, self._waiting = progress, None
-    self._skips = skips
+    self._skips, self._pace = skips, pace
 
   def push(self, number, figures, batch, *, is_kept=False):
     """Note the figures of a step that has been dispatched."""
@@ -219,17 +222,34 @@ class _Log:
     figures = {k: float(v) for k, v in jax.device_get(figures).items()}
     figures['skipped'] = self._skips.take()
     rate = float(self._schedule(number - 1))
-    self._writer.write_scalars(number, {**figures, 'learning_rate': rate})
+    with self._pace.spend('logging'):
+      self._writer.write_scalars(number, {**figures, 'learning_rate': rate})
     shown = {k: figures[k] for k in ('loss', 'nll', 'phase') if k in figures}
     self._progress.set_postfix({k: f'{v:.3f}' for k, v in shown.items()})
 
 
-def train(options: Options, workdir: pathlib.Path) -> Trained:
+def _make_steps(options, graphdef, optimizer):
+  """Return the compiled step of each stage, by whether it is joint."""
+  return {
+    is_joint: step.make_train_step(
+      options, graphdef, optimizer, is_joint=is_joint
+    )
+    for is_joint in (False, True)
+  }
+
+
+def train(
+  options: Options,
+  workdir: pathlib.Path,
+  profile: tuple[int, int] | None = None,
+) -> Trained:
   """Train until `train.num_steps`, going on from the newest checkpoint.
 
   Args:
     options: checked options.
-    workdir: where checkpoints/, metrics.jsonl and tensorboard/ go.
+    workdir: where checkpoints/, metrics.jsonl, timing.jsonl and tensorboard/
+      go.
+    profile: first and last step of which a trace is written to profile/.
 
   Returns:
     The averaged weights and the last held-out figures.
@@ -244,50 +264,52 @@ def train(options: Options, workdir: pathlib.Path) -> Trained:
   schedule, optimizer = make_schedule(options), make_optimizer(options)
   make_state, abstract = abstract_state(options, init, optimizer, mesh)
   key = jax.random.key(options.seed + 1)
-  steps = {
-    is_joint: step.make_train_step(
-      options, graphdef, optimizer, is_joint=is_joint
-    )
-    for is_joint in (False, True)
-  }
+  steps = _make_steps(options, graphdef, optimizer)
   held_out = _HeldOut(options, graphdef, mesh)
-  is_first = jax.process_index() == 0
+  is_first = hosts.is_first()
   with (
     hold_signals() as held,
     Checkpoints(
       workdir / 'checkpoints', max_to_keep=options.train.max_to_keep
     ) as checkpoints,
     MetricWriter(workdir, active=is_first) as writer,
+    Pace(workdir, options.train.log_every, profile, is_first) as pace,
     contextlib.ExitStack() as stack,
   ):
     state = restore_or_init(options, checkpoints, make_state, abstract)
     start, last = int(state.step), options.train.num_steps
     writer.rewind(start)
-    pipe = make_pipeline(options, 'train')
+    pipe = make_pipeline(options, 'train', mesh)
     batches = stack.enter_context(contextlib.closing(pipe.iterate(start)))
     skips = Skips(options.train.max_skipped, pipe.source)
     figures = {}
     with tqdm.tqdm(
       total=last, initial=start, desc='train', unit='step', disable=not is_first
     ) as progress:
-      log = _Log(options, writer, schedule, progress, skips)
+      log = _Log(options, writer, schedule, progress, skips, pace)
       for number in range(start + 1, last + 1):
-        batch = next(batches)
+        pace.begin(number)
+        with pace.spend('input'):
+          batch = next(batches)
+          placed = _place(batch, mesh)
         is_joint = number > options.train.pose_steps
-        state, news = steps[is_joint](state, _place(batch, mesh), key)
+        state, news = steps[is_joint](state, placed, key)
         checkpoints.wait()  # for the step before, while this one is made
-        stopped = held.signal
+        stopped = held.signal or hosts.preempted(number)
         is_saved = number % options.train.save_every == 0 or number == last
         is_saved = is_saved or stopped is not None
         is_scored = number % options.train.eval_every == 0 or number == last
         log.push(number, news, batch, is_kept=is_saved or is_scored)
         progress.update()
         if is_scored:
-          figures = held_out(state.ema)
+          with pace.spend('saving'):
+            figures = held_out(state.ema)
           log.add({f'eval_{k}': v for k, v in figures.items()})
         if is_saved:
           log.flush()
-          checkpoints.save(number, state, options_lib.to_dict(options))
+          with pace.spend('saving'):
+            checkpoints.save(number, state, options_lib.to_dict(options))
+        pace.end(number, news)
         if stopped is not None:
           checkpoints.wait()
           raise Interrupted(stopped, f'step {number} is saved')

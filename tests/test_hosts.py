@@ -1,0 +1,232 @@
+"""Several processes of one machine, joined as several machines would be."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+from command_line import ROOT, assert_one_line
+from command_line import run as run_command
+from small_config import options_with
+
+from dance2wave import experiment
+from dance2wave.training import hosts, loop, sharding
+
+FLAGS = (
+  '--config=configs/debug.py',
+  '--config.sample.num_clips=2',
+  '--config.sample.num_videos=0',
+)
+
+
+def free_port():
+  with socket.socket() as found:
+    found.bind(('127.0.0.1', 0))
+    return found.getsockname()[1]
+
+
+class Hosts:
+  """Processes of one run, each with its devices.
+
+  Args:
+    count: of processes.
+    devices: of each process.
+    flags: of the main job.
+  """
+
+  def __init__(self, count, devices, *flags):
+    address = f'127.0.0.1:{free_port()}'
+    self.children = [
+      subprocess.Popen(
+        [
+          sys.executable,
+          '-m',
+          'dance2wave.main',
+          '--multihost',
+          *FLAGS,
+          *flags,
+        ],
+        cwd=ROOT,
+        env=os.environ
+        | {
+          'JAX_PLATFORMS': 'cpu',
+          'JAX_NUM_CPU_DEVICES': str(devices),
+          'JAX_COORDINATOR_ADDRESS': address,
+          'JAX_NUM_PROCESSES': str(count),
+          'JAX_PROCESS_ID': str(index),
+        },
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+      )
+      for index in range(count)
+    ]
+
+  def finish(self):
+    """Return exit status, output and errors of each."""
+    try:
+      said = [child.communicate(timeout=300) for child in self.children]
+    finally:
+      for child in self.children:
+        child.kill()
+    return [
+      (c.returncode, out, err) for c, (out, err) in zip(self.children, said)
+    ]
+
+
+def losses(folder):
+  lines = (folder / 'metrics.jsonl').read_text().splitlines()
+  rows = [json.loads(line) for line in lines]
+  assert [row['step'] for row in rows] == sorted({r['step'] for r in rows})
+  return {row['step']: row['loss'] for row in rows if 'loss' in row}
+
+
+@pytest.fixture(scope='module')
+def data_dir(tmp_path_factory):
+  folder = tmp_path_factory.mktemp('tfds')
+  experiment.prepare_datasets(options_with(dataset__data_dir=str(folder)))
+  return folder
+
+
+@pytest.fixture(scope='module')
+def run_alone(data_dir, tmp_path_factory):
+  """A function from changes to the losses of one process with one device."""
+
+  def train(**changes):
+    folder = tmp_path_factory.mktemp('alone')
+    loop.train(options_with(dataset__data_dir=str(data_dir), **changes), folder)
+    return losses(folder)
+
+  return train
+
+
+def flags_of(run, data_dir, changes, **more):
+  """The command line of a change of options."""
+  keys = {k.replace('__', '.'): v for k, v in (changes | more).items()}
+  return [
+    *(f'--config.{k}={v}' for k, v in keys.items()),
+    f'--config.dataset.data_dir={data_dir}',
+    f'--workdir={run}',
+  ]
+
+
+def finish_well(running):
+  ended = running.finish()
+  for status, _, errors in ended:
+    assert status == 0, errors
+  return ended
+
+
+def assert_close(found, wanted):
+  assert found.keys() == wanted.keys()
+  for number, loss in wanted.items():
+    assert found[number] == pytest.approx(loss, rel=1e-5), number
+
+
+def test_two_processes_train_what_one_does(data_dir, run_alone, tmp_path):
+  run, short = tmp_path / 'run', {'train__pose_steps': 3}
+  short['train__joint_steps'] = 0
+  flags = flags_of(run, data_dir, short, mesh__data=2, train__save_every=2)
+  finish_well(Hosts(2, 1, *flags))
+  assert_close(losses(run), run_alone(**short))
+  assert (run / 'result.json').exists()
+  # One process reads what two have saved.
+  options = options_with(dataset__data_dir=str(data_dir), **short)
+  trained = loop.train(options, run)
+  assert trained.num_steps == 3
+  assert all(np.isfinite(x).all() for x in jax.tree.leaves(trained.params))
+
+
+BOTH_STAGES = {'train__pose_steps': 1, 'train__joint_steps': 3}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+  'data, fsdp, tensor', [(4, 1, 1), (2, 4, 1), (2, 1, 2)]
+)
+def test_four_processes_go_on_where_two_were_killed(
+  data_dir, run_alone, tmp_path, data, fsdp, tensor
+):
+  """Also with two devices in each, or with two processes for each clip."""
+  run = tmp_path / 'run'
+  short = BOTH_STAGES | {'train__batch_size': 4 * max(fsdp // 2, 1)}
+  flags = flags_of(run, data_dir, short, train__save_every=1)
+  two = Hosts(2, 1, *flags, '--config.mesh.data=2')
+  wait_for(run / 'checkpoints' / '2')
+  for child in two.children:
+    child.kill()
+  two.finish()
+  mesh = {'data': data, 'fsdp': fsdp, 'tensor': tensor}
+  mesh_flags = [f'--config.mesh.{k}={v}' for k, v in mesh.items()]
+  devices = data * fsdp * tensor // 4
+  ended = finish_well(Hosts(4, devices, *flags, *mesh_flags))
+  assert_close(losses(run), run_alone(**short))
+  assert ['F@70' in out for _, out, _ in ended] == [True, False, False, False]
+  assert json.loads((run / 'result.json').read_text())['num_clips'] == 2
+
+
+def wait_for(path):
+  deadline = time.monotonic() + 300
+  while not path.exists():
+    assert time.monotonic() < deadline, path
+    time.sleep(0.02)
+
+
+@pytest.mark.slow
+def test_one_process_that_is_told_to_stop_stops_all_after_a_save(
+  data_dir, tmp_path
+):
+  run = tmp_path / 'run'
+  endless = dict.fromkeys(
+    ('train__pose_steps', 'train__eval_every', 'train__save_every'), 100_000
+  )
+  two = Hosts(2, 1, *flags_of(run, data_dir, endless, mesh__data=2))
+  wait_for(run / 'metrics.jsonl')
+  time.sleep(1.0)
+  two.children[1].send_signal(signal.SIGTERM)
+  ended = two.finish()
+  for status, _, errors in ended:
+    assert status == 128 + signal.SIGTERM, errors
+    assert 'is saved; run the same command to go on' in errors
+  saved = [p.name for p in (run / 'checkpoints').iterdir()]
+  assert saved == [str(max(losses(run)))]
+
+
+def test_processes_split_each_batch_once_and_lose_nothing(data_dir):
+  """Whatever the mesh, by the rows that its devices hold."""
+  options = options_with(dataset__data_dir=str(data_dir), train__batch_size=8)
+  mesh = sharding.make_mesh(2, 2, 2)
+  whole = loop.make_pipeline(options, 'train').batch(3)
+  rows = sharding.batch_rows(mesh, 8)
+  np.testing.assert_array_equal(rows, np.arange(8))
+  for count in (1, 2, 4):
+    parts = np.split(rows, count)
+    pipes = [_with_rows(options, part) for part in parts]
+    for name, wanted in whole.items():
+      found = np.concatenate([pipe[name] for pipe in pipes])
+      np.testing.assert_array_equal(found, wanted)
+
+
+def _with_rows(options, rows):
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(sharding, 'batch_rows', lambda *_: rows)
+    mesh = sharding.make_mesh(1, 1)
+    return loop.make_pipeline(options, 'train', mesh).batch(3)
+
+
+def test_one_process_shares_with_nobody():
+  assert list(hosts.share(3)) == [0, 1, 2]
+  vectors = [np.ones(2), np.ones(3)]
+  assert hosts.gather(vectors, [2, 3]) is vectors
+  assert hosts.preempted(5) is None and hosts.is_first()
+
+
+def test_a_lonely_multihost_is_one_line():
+  result = run_command('dance2wave.main', '--multihost', FLAGS[0])
+  assert_one_line(result, '--multihost', 'JAX_COORDINATOR_ADDRESS')

@@ -1,0 +1,131 @@
+"""Times, traces, kept programs, and nothing traced after the first step."""
+
+import json
+import pathlib
+import time
+
+import jax
+import numpy as np
+import pytest
+from command_line import assert_one_line
+from command_line import run as run_command
+from small_config import options_with
+
+from dance2wave import compiled, experiment, pipeline
+from dance2wave.errors import InputError
+from dance2wave.training import loop
+from dance2wave.training.pace import Pace, parse_profile
+
+
+@pytest.mark.parametrize('text', ['', '10', '15:10', '0:3', 'a:b', '1:2:3'])
+def test_a_bad_profile_is_named(text):
+  with pytest.raises(InputError, match=f'--profile={text}; expected'):
+    parse_profile(text)
+
+
+def test_a_profile_is_two_steps():
+  assert parse_profile('10:15') == (10, 15)
+  assert parse_profile(None) is None
+
+
+def test_shares_of_time_are_what_was_spent(tmp_path):
+  with Pace(tmp_path, every=2) as pace:
+    for number in (1, 2, 3):
+      pace.begin(number)
+      with pace.spend('input'):
+        time.sleep(0.06)
+      time.sleep(0.02)
+      pace.end(number, None)
+  (line,) = (tmp_path / 'timing.jsonl').read_text().splitlines()
+  row = json.loads(line)
+  assert row['step'] == 2 and row['logging'] == row['saving'] == 0.0
+  assert row['step_s'] >= 0.08
+  assert row['input'] > row['compute'] > 0
+  assert row['input'] + row['compute'] == pytest.approx(1.0)
+
+
+def test_only_the_first_process_writes(tmp_path):
+  with Pace(tmp_path, 1, (1, 1), active=False) as pace:
+    pace.begin(1)
+    pace.end(1, None)
+  assert not list(tmp_path.iterdir())
+
+
+def test_nothing_is_traced_after_the_first_step_and_a_profile_is_written(
+  tmp_path, monkeypatch
+):
+  events, at_batch = [], []
+  real = pipeline.Pipeline.iterate
+
+  def counting(self, start_step=0, **kwargs):
+    for batch in real(self, start_step, **kwargs):
+      at_batch.append(len(events))
+      yield batch
+
+  def listen(name, _, **__):
+    if 'jaxpr_trace' in name or 'backend_compile' in name:
+      events.append(name)
+
+  monkeypatch.setattr(pipeline.Pipeline, 'iterate', counting)
+  options = options_with(
+    dataset__data_dir=str(tmp_path / 'tfds'),
+    train__pose_steps=12,
+    train__joint_steps=0,
+  )
+  experiment.prepare_datasets(options)
+  jax.monitoring.register_event_duration_secs_listener(listen)
+  try:
+    loop.train(options, tmp_path / 'run', profile=(4, 6))
+  finally:
+    jax.monitoring.clear_event_listeners()
+  assert at_batch[1] > at_batch[0]
+  # From the second batch on; step 10 scores and saves for the first time.
+  assert len(set(at_batch[2:10])) == len(set(at_batch[10:])) == 1
+  traces = list((tmp_path / 'run' / 'profile').rglob('*.xplane.pb'))
+  assert len(traces) == 1 and traces[0].stat().st_size > 1000
+  assert list((tmp_path / 'run' / 'profile').rglob('*.trace.json.gz'))
+  lines = (tmp_path / 'run' / 'timing.jsonl').read_text().splitlines()
+  assert [json.loads(line)['step'] for line in lines] == list(range(1, 13))
+
+
+@pytest.fixture
+def no_cache():
+  """JAX without a cache, and after the test with the one before."""
+  names = (
+    'jax_compilation_cache_dir',
+    'jax_persistent_cache_min_compile_time_secs',
+    'jax_persistent_cache_min_entry_size_bytes',
+  )
+  before = {name: getattr(jax.config, name) for name in names}
+  jax.config.update(names[0], None)
+  yield
+  for name, value in before.items():
+    jax.config.update(name, value)
+
+
+def test_small_programs_are_kept_in_the_users_cache(
+  no_cache, tmp_path, monkeypatch
+):
+  monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+  compiled.keep_compiled_programs()
+  from jax.experimental.compilation_cache import compilation_cache
+
+  compilation_cache.reset_cache()
+  jax.jit(lambda x: x * 3.25 + 1)(np.float32(2))
+  compilation_cache.reset_cache()
+  assert list((tmp_path / 'dance2wave' / 'compiled').iterdir())
+
+
+def test_a_folder_that_the_user_names_is_left(tmp_path):
+  before = jax.config.jax_compilation_cache_dir
+  assert before is not None  # conftest names one
+  compiled.keep_compiled_programs()
+  assert jax.config.jax_compilation_cache_dir == before
+  assert pathlib.Path(before).is_dir()
+
+
+def test_a_bad_profile_is_one_line_of_the_command():
+  result = run_command(
+    'dance2wave.main', '--config=configs/debug.py', '--profile=5'
+  )
+  assert_one_line(result, '--profile=5', '10:15')
