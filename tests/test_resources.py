@@ -3,8 +3,8 @@
 import os
 import statistics
 
-import media_reading
 import media_seeds
+import numpy as np
 import psutil
 import pytest
 import tensorflow_datasets as tfds
@@ -65,19 +65,22 @@ def test_a_thousand_steps(tmp_path, monkeypatch):
 
 
 def read_and_tell(task):
-  clips = media_reading.read(task)
+  clips = video_clips.read_video(task)
   assert isinstance(clips, list) == ('good' in task.name), clips
   return os.getpid(), used()
 
 
 def test_a_thousand_clips(tmp_path):
-  seeds = media_seeds.make_seeds(tmp_path)
-  by_name = {path.name: path for path in seeds}
-  broken = media_seeds.write_damaged(by_name['h264.mp4'], 0, tmp_path)
+  seeds = {path.name: path for path in media_seeds.make_seeds(tmp_path)}
+  broken = media_seeds.write_damaged(seeds['h264.mp4'], 0, tmp_path)
+  time_s = np.arange(40) / 20
+  poses = tmp_path / 'poses.npz'
+  pose_FJD = np.full((40, 14, 3), 0.5, np.float32)
+  np.savez(poses, pose=pose_FJD, pose_time_s=time_s, skeleton='core14')
   endings = ('h264.mp4', 'vp8.webm', 'mpeg4.avi', 'a.ogg', 'h264.ts')
-  paths = [(by_name[name], 'good') for name in endings] + [(broken, 'bad')]
+  paths = [(seeds[name], 'good') for name in endings] + [(broken, 'bad')]
   tasks = [
-    video_clips.Video(path, f'{word} {k}', 'resources')
+    video_clips.Video(path, f'{word} {k}', 'resources', pose_path=poses)
     for k in range(200)
     for path, word in paths
   ]
