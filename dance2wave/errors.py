@@ -18,8 +18,11 @@ class InputError(ValueError):
 
 
 def first_line(error: Exception) -> str:
-  """Return what an error of a library says, without its further advice."""
-  return next(iter(str(error).splitlines()), type(error).__name__)
+  """Return what an error of a library says, without its further advice.
+
+  It may quote the file, so that it is cut to 200 characters.
+  """
+  return next(iter(str(error).splitlines()), type(error).__name__)[:200]
 
 
 class Interrupted(Exception):

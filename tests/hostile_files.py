@@ -150,7 +150,7 @@ def arrays_attacks(folder, canary):
     files = {'styles.npy': content, 'clips.npy': content}
     path = _zip(folder / f'{kind} classifier.npz', files)
     yield f'npz {kind} as classifier', path, StyleClassifier.load
-  bomb = _header(HEADERS['objects']) + bytes(200 << 20)
+  bomb = _header(HEADERS['objects']) + bytes(70 << 20)
   path = _zip(folder / 'bomb.npz', _good_npz() | {'pose.npy': bomb})
   yield 'npz bomb', path, read_pose_file
 
@@ -208,7 +208,7 @@ def archives_attacks(folder, out):
     with zipfile.ZipFile(path, 'w') as archive:
       archive.writestr(info, '/etc/passwd')
     yield f'zip special {kind:o}', path, into
-  bomb = bytes(100 << 20)
+  bomb = bytes(70 << 20)
   yield 'zip bomb', _zip(folder / 'bomb.zip', {'bomb': bomb}), into
   yield 'tar bomb', _tar(folder / 'b.tar', [('b', bomb)], 'w:gz'), into
   yield 'zip twice', _zip(folder / 'two.zip', {'a': b'1', 'a/b': b'2'}), into

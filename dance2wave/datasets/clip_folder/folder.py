@@ -104,7 +104,7 @@ def _read_styles(
     ) from None
   if not {'file', 'style'} <= columns <= {'file', 'style', 'song'}:
     raise InputError(
-      f'{path} has the columns {", ".join(sorted(columns))}; expected '
+      f'{path} has the columns {sorted(columns)!r:.200}; expected '
       'file,style or file,style,song in the first line; correct that line'
     )
   unknown = [row['file'] for row in rows if row['file'] not in names]
