@@ -36,7 +36,7 @@ def result():
 
 def test_the_plain_loop_draws_what_engines_draw():
   bench = wave.Bench('debug')
-  expected = plain.draw(bench, 2, 8)
+  expected = plain.draw(bench, 2, 8 * bench.hop)
   assert expected.shape == (2, 8 * bench.hop) and np.std(expected) > 0
   for name in ('cpu', 'xla'):
     engine = make_engine(name, bench.graphdef, bench.params, Draw())
@@ -75,6 +75,7 @@ def test_all_that_is_measured_has_figures(result):
   named = {row['name']: row for row in result['rows']}
   assert named['sampling: cpu, batch 2']['ratio'] > 1
   assert 0 < named['sampling: cpu, batch 1']['share'] < 1
+  assert named['memory: sampling 0.2 s, above imports']['value'] > 10
   assert 'ratio' not in named['sampling: plain loop, batch 1']
   assert result['machine']['cores'] == os.cpu_count()
 

@@ -15,16 +15,13 @@ from dance2wave.models.quantise import bent_of_codes, unbend
 
 
 def _conditions(wave, context_BFC):
-  """Return what the layers' gates are given at each sample: (T, B, L, 2 G)."""
+  """Yield what the layers' gates are given, sample by sample: (B, L, 2 G)."""
   label_BS = jnp.zeros((len(context_BFC), wave.num_labels))
   frames_BFLG = np.asarray(wave.condition(jnp.asarray(context_BFC), label_BS))
-  conditions = []
-  frames_FBLG = np.moveaxis(frames_BFLG, 1, 0)
-  for now, then in itertools.pairwise(frames_FBLG):
+  for now, then in itertools.pairwise(np.moveaxis(frames_BFLG, 1, 0)):
     for step in range(wave.samples_per_frame):
       weight = np.float32(step / wave.samples_per_frame)
-      conditions.append(now + (then - now) * weight)
-  return np.stack(conditions)
+      yield now + (then - now) * weight
 
 
 def _dense(layer, x):
@@ -58,8 +55,9 @@ def _pick(logits_BV, uniform_B):
   return np.minimum(below.sum(axis=1), logits_BV.shape[1] - 1)
 
 
-def draw(bench, batch: int, frames: int) -> np.ndarray:
-  """Draw samples (B, F x hop) of softmax outputs, from silence on."""
+def draw(bench, batch: int, num_samples: int) -> np.ndarray:
+  """Draw samples (B, T) of softmax outputs, from silence on."""
+  frames = -(-num_samples // bench.hop)
   wave = nnx.merge(bench.graphdef, bench.params).wave
   taps, biases, outs = map(
     np.asarray, (wave.taps, wave.taps_bias, wave.residual)
@@ -70,7 +68,7 @@ def draw(bench, batch: int, frames: int) -> np.ndarray:
   scale = np.asarray(bent_of_codes(jnp.arange(levels), levels))
   inputs = [[] for _ in wave.dilations]
   bent_B, drawn = np.zeros(batch, np.float32), []
-  for t, condition in enumerate(given):
+  for t, condition in enumerate(itertools.islice(given, num_samples)):
     x, units = _dense(wave.embed, bent_B[:, None]), []
     for layer, dilation in enumerate(wave.dilations):
       inputs[layer].append(x)

@@ -101,7 +101,13 @@ def draw(bench: Bench, engine, batch: int, frames: int) -> np.ndarray:
 
 
 def sampling(bench: Bench, batches, frames: int) -> list[Case]:
-  """Return cases of every engine and of the plain loop for each batch."""
+  """Return cases of every engine and of the plain loop for each batch.
+
+  Args:
+    bench: the model.
+    batches: clips at once.
+    frames: of 8 clips or more; fewer are drawn longer.
+  """
   engines = {
     name: make_engine(name, bench.graphdef, bench.params, Draw())
     for name in ('cpu', 'xla')
@@ -109,12 +115,14 @@ def sampling(bench: Bench, batches, frames: int) -> list[Case]:
   cases = []
   for batch in batches:
     base = f'sampling: plain loop, batch {batch}'
-    work = batch * frames * bench.hop
-    run = functools.partial(plain.draw, bench, batch, 1)
-    cases.append(Case(base, 'samples', batch * bench.hop, run))
+    count = frames * max(1, 8 // batch)
+    work = batch * count * bench.hop
+    few = max(64 // batch, 16)
+    run = functools.partial(plain.draw, bench, batch, few)
+    cases.append(Case(base, 'samples', batch * few, run))
     bound = (READ, bench.read_bytes) if batch == 1 else (MATMUL, bench.products)
     for name, engine in engines.items():
-      run = functools.partial(draw, bench, engine, batch, frames)
+      run = functools.partial(draw, bench, engine, batch, count)
       label = f'sampling: {name}, batch {batch}'
       cases.append(Case(label, 'samples', work, run, base, *bound))
   return cases
