@@ -1,0 +1,81 @@
+r"""Measure how fast this is on your machine.
+
+    python -m dance2wave.benchmark [--quick] [--json=PATH] [--compare=PATH]
+
+Every figure is the median of five rounds in which all cases take turns; it
+stands beside a plain loop that does the same, and beside what the machine can
+do at most, both measured in the same rounds. On processors time is counted by
+core, which other programs disturb less than the clock on the wall.
+"""
+
+import dataclasses
+import os
+import pathlib
+import sys
+
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+from dance2wave.errors import InputError, one_line_errors, parse_flags
+
+_QUICK = flags.DEFINE_bool('quick', False, 'Less of everything: a minute.')
+_JSON = flags.DEFINE_string('json', None, 'File that gets the figures.')
+_COMPARE = flags.DEFINE_string('compare', None, "Another commit's --json file.")
+_VIDEO = flags.DEFINE_string('video', None, 'Of a dancer, to find poses in.')
+_MODEL = flags.DEFINE_enum(
+  'model', 'wn30', ['wn30', 'debug'], 'WaveNet of the sampling and training.'
+)
+_ROUNDS = flags.DEFINE_integer('rounds', 5, 'Of everything.', lower_bound=1)
+_CONFIG = config_flags.DEFINE_config_file(
+  'config', 'configs/wavenet.py', 'Model of the dances, streams and memory.'
+)
+
+
+def _progress(name: str) -> None:
+  if sys.stderr.isatty():
+    print(f'\r\033[K{name}', end='', file=sys.stderr, flush=True)
+
+
+def _check_files() -> None:
+  if _JSON.value is not None and not pathlib.Path(_JSON.value).parent.is_dir():
+    raise InputError(
+      f'--json={_JSON.value} is in a folder that does not exist; expected one '
+      'that does; make it or choose another'
+    )
+  if _VIDEO.value is not None and not pathlib.Path(_VIDEO.value).is_file():
+    raise InputError(
+      f'--video={_VIDEO.value} does not exist; expected a video of a dancer; '
+      'correct the path'
+    )
+
+
+def main(argv: list[str]) -> None:
+  """Measure, print and write; bad input is one line and exit status 2."""
+  with one_line_errors():
+    if len(argv) > 1:
+      raise InputError(
+        f'unexpected argument {argv[1]!r}; expected flags only; see --help'
+      )
+    _check_files()
+    from dance2wave.benchmarks import suite, table
+
+    other = table.read(_COMPARE.value) if _COMPARE.value else None
+    plan = suite.QUICK if _QUICK.value else suite.FULL
+    plan = dataclasses.replace(plan, model=_MODEL.value, rounds=_ROUNDS.value)
+    result = suite.run(
+      plan,
+      _CONFIG.value.to_dict(),
+      video=_VIDEO.value,
+      progress=_progress,
+    )
+    _progress('')
+    print(table.render(result, other))
+    if _JSON.value is not None:
+      table.write(_JSON.value, result)
+
+
+if __name__ == '__main__':
+  os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
+  logging.set_verbosity(logging.WARNING)
+  with one_line_errors():
+    app.run(main, flags_parser=parse_flags)

@@ -1,0 +1,1 @@
+"""How fast this is, beside plain baselines and what the machine can do."""
