@@ -26,6 +26,7 @@ def get_config(dataset='synthetic_dance'):
   config.wave.residual = 64
   config.wave.gate = 64
   config.wave.skip = 256
+  config.wave.num_bands = 24
 
   config.train.pose_steps = 5000
   config.train.joint_steps = 100_000
@@ -40,5 +41,6 @@ def get_config(dataset='synthetic_dance'):
   config.train.log_every = 100
   config.train.eval_every = 2000
   config.train.save_every = 2000
-  config.sample.lead_s = 0.0  # to be measured on the validation split
+  config.sample.style_strength = 1.0  # both to be measured on the validation
+  config.sample.lead_s = 0.0  # split
   return config.lock()

@@ -9,7 +9,14 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from dance2wave.datasets import augment
+from dance2wave.changes import (
+  GROWTH,
+  grown,
+  mirrored,
+  shifted,
+  still,
+  stretched,
+)
 from dance2wave.metrics import embedding, sound, statistics, timing
 from dance2wave.metrics.beat_detector import detect_beats
 from dance2wave.metrics.report_tables import Figure
@@ -21,40 +28,13 @@ from dance2wave.sampling.offline import Dance, Generator
 
 SHIFTS_S = (-0.3, -0.16, 0.16, 0.3)
 STRETCHES = (0.85, 1.15)
-GROWTH = 1.5
+ENERGIES_DB = (-30.0, -22.0)
+TURNING_BPM, TEMPO_TOLERANCE = 105.0, 0.04
 NUM_SEEDS = 3
 # Tempi that dancers keep; faster or slower ones are heard an octave off.
 TEMPI_BPM = (70.0, 170.0)
 
 Sounds = Sequence[np.ndarray]
-
-
-def shifted(pose_FJD: np.ndarray, frames: int) -> np.ndarray:
-  """Return the dance `frames` later; its first or last pose is held."""
-  place_F = np.arange(len(pose_FJD)) - frames
-  return pose_FJD[np.clip(place_F, 0, len(pose_FJD) - 1)]
-
-
-def stretched(pose_FJD: np.ndarray, factor: float) -> np.ndarray:
-  """Return the dance `factor` times as long."""
-  num_frames = round(len(pose_FJD) * factor)
-  place_F = np.minimum(np.arange(num_frames) / factor, len(pose_FJD) - 1)
-  low_F = place_F.astype(int)
-  high_F = np.minimum(low_F + 1, len(pose_FJD) - 1)
-  weight = (place_F - low_F).astype(np.float32)[:, None, None]
-  return pose_FJD[low_F] * (1 - weight) + pose_FJD[high_F] * weight
-
-
-def still(pose_FJD: np.ndarray) -> np.ndarray:
-  """Return the first pose, held."""
-  return np.repeat(pose_FJD[:1], len(pose_FJD), axis=0)
-
-
-def grown(pose_FJD: np.ndarray, factor: float = GROWTH) -> np.ndarray:
-  """Return the dance with every joint `factor` times as far from its mean."""
-  mean_JD = pose_FJD[..., :2].mean(axis=0)
-  larger = mean_JD + factor * (pose_FJD[..., :2] - mean_JD)
-  return np.concatenate([larger, pose_FJD[..., 2:]], axis=-1)
 
 
 def _play(
@@ -63,13 +43,16 @@ def _play(
   poses: Sequence[np.ndarray],
   styles: Sequence[int] = (-1,),
   seed: int | None = None,
+  **wanted: Sequence[float],
 ) -> list[np.ndarray]:
+  """Play dances; `wanted` are further fields of `Dance`, one for each."""
   hop, rate_hz = options.samples_per_frame, options.pose_rate_hz
   dances = [
     Dance(
       np.asarray(motion_features(pose_FJD, rate_hz), np.float32),
       len(pose_FJD) * hop,
       styles[index % len(styles)],
+      **{name: values[index] for name, values in wanted.items()},
     )
     for index, pose_FJD in enumerate(poses)
   ]
@@ -169,15 +152,11 @@ def measure(
     )
   )
   figures += _loudness_figures(play, plain, rate_hz)
+  figures += _asked_figures(options, generator, poses, before_s)
   figures.append(_diversity_figure(options, generator, poses, plain))
   if classifier:
     figures += _style_figures(options, play, same_beats, classifier)
   return figures
-
-
-def mirrored(pose_FJD: np.ndarray) -> np.ndarray:
-  """Return the dancer in a mirror."""
-  return augment.mirror(pose_FJD, np.random.default_rng(0), 1.0)
 
 
 def _shift_figures(play, hear, before_s, pose_rate_hz) -> list[Figure]:
@@ -260,6 +239,55 @@ def _loudness_figures(play, plain, rate_hz) -> list[Figure]:
       'every joint that much farther from its mean',
     ),
   ]
+
+
+def _asked_figures(options, generator, poses, before_s) -> list[Figure]:
+  """Ask for energies, and for the other octave of the tempo that is heard."""
+  rate_hz = options.sample_rate_hz
+  levels_db = []
+  for energy_db in ENERGIES_DB:
+    wanted = [energy_db] * len(poses)
+    sounds = _play(options, generator, poses, energy_db=wanted)
+    levels_db.append([sound.loudness_db(a, rate_hz) for a in sounds])
+  slopes = np.diff(levels_db, axis=0)[0] / np.diff(ENERGIES_DB)[0]
+  asked = [_other_octave_bpm(beats_s) for beats_s in before_s]
+  sounds = _play(options, generator, poses, tempo_bpm=asked)
+  kept = [
+    _is_tempo(detect_beats(audio_T, rate_hz), bpm)
+    for audio_T, bpm in zip(sounds, asked)
+  ]
+  return [
+    _figure(
+      'energy_slope',
+      'energy asked for: loudness follows',
+      slopes,
+      '',
+      '',
+      f'change of loudness from {ENERGIES_DB[0]:g} to {ENERGIES_DB[1]:g} dB, '
+      'as a share of it; 1 is right',
+    ),
+    _figure(
+      'other_octave_obeyed',
+      'twice or half the tempo asked for: it is heard',
+      kept,
+      '',
+      '',
+      'share within 4 %; the dance has its own tempo, and contradicts',
+    ),
+  ]
+
+
+def _other_octave_bpm(beats_s: np.ndarray) -> float:
+  """Return twice the tempo of slow beats, half that of fast ones."""
+  bpm = 60 / statistics.median_period_s(beats_s)
+  return bpm * (2 if bpm < TURNING_BPM else 0.5)
+
+
+def _is_tempo(beats_s: np.ndarray, bpm: float) -> float:
+  if not math.isfinite(bpm):
+    return math.nan
+  heard_bpm = 60 / statistics.median_period_s(np.asarray(beats_s))
+  return float(abs(heard_bpm / bpm - 1) <= TEMPO_TOLERANCE)
 
 
 def _diversity_figure(options, generator, poses, plain) -> Figure:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from command_line import assert_one_line, run
 
-from dance2wave import counterfactuals
+from dance2wave import changes, counterfactuals
 from dance2wave.pose.track import PoseTrack, write_pose_file
 
 
@@ -89,21 +89,21 @@ def test_bad_commands_are_one_line(arguments, words, tmp_path):
 def test_changes_of_a_dance():
   pose_FJD = np.random.default_rng(0).normal(size=(10, 14, 3))
   pose_FJD = pose_FJD.astype(np.float32)
-  later = counterfactuals.shifted(pose_FJD, 3)
+  later = changes.shifted(pose_FJD, 3)
   np.testing.assert_array_equal(later[3:], pose_FJD[:-3])
   np.testing.assert_array_equal(later[:3], pose_FJD[[0, 0, 0]])
-  earlier = counterfactuals.shifted(pose_FJD, -2)
+  earlier = changes.shifted(pose_FJD, -2)
   np.testing.assert_array_equal(earlier[:-2], pose_FJD[2:])
-  longer = counterfactuals.stretched(pose_FJD, 2.0)
+  longer = changes.stretched(pose_FJD, 2.0)
   np.testing.assert_allclose(longer[::2], pose_FJD)
   np.testing.assert_allclose(longer[1], (pose_FJD[0] + pose_FJD[1]) / 2)
-  assert np.ptp(counterfactuals.still(pose_FJD), axis=0).max() == 0
-  grown = counterfactuals.grown(pose_FJD, 2.0)
+  assert np.ptp(changes.still(pose_FJD), axis=0).max() == 0
+  grown = changes.grown(pose_FJD, 2.0)
   np.testing.assert_allclose(
     grown[..., :2].std(axis=0), 2 * pose_FJD[..., :2].std(axis=0), rtol=1e-4
   )
   np.testing.assert_array_equal(grown[..., 2], pose_FJD[..., 2])
-  twice = counterfactuals.mirrored(counterfactuals.mirrored(pose_FJD))
+  twice = changes.mirrored(changes.mirrored(pose_FJD))
   np.testing.assert_allclose(twice, pose_FJD)
 
 
@@ -118,3 +118,12 @@ def test_beats_that_do_not_move_have_slope_zero():
   ratio = counterfactuals._ratio(beats_s, beats_s * 1.15, 1.15)
   assert ratio == pytest.approx(np.log(1.15))
   assert np.isnan(counterfactuals._ratio(beats_s / 2, beats_s, 0.85))
+
+
+def test_the_other_octave_is_asked_for_and_told_from_the_first():
+  slow_s, fast_s = np.arange(0, 9, 60 / 80), np.arange(0, 9, 60 / 140)
+  asked = [counterfactuals._other_octave_bpm(b) for b in (slow_s, fast_s)]
+  assert asked == pytest.approx([160, 70])
+  assert counterfactuals._is_tempo(slow_s, 160) == 0
+  assert counterfactuals._is_tempo(slow_s * 0.51, 160) == 1
+  assert np.isnan(counterfactuals._is_tempo(slow_s, np.nan))
