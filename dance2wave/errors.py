@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import keyword
 import signal
 import sys
 from collections.abc import Iterator
@@ -83,8 +84,26 @@ def leave(line: str, status: int = 2) -> None:
   sys.exit(status)
 
 
+def _check_words(argv: list[str]) -> None:
+  """Refuse `--config.pose.with=1`: a word of Python is no key.
+
+  ml_collections would end in a traceback.
+  """
+  for argument in argv:
+    name = argument.partition('=')[0].removeprefix('--config.')
+    words = [word for word in name.split('.') if keyword.iskeyword(word)]
+    if name != argument.partition('=')[0] and words:
+      from dance2wave.option_names import nearest_key
+
+      raise InputError(
+        f'unknown config key "{name}"; did you mean "{nearest_key(name)}"? '
+        'Correct the flag, or see --help'
+      )
+
+
 def parse_flags(argv: list[str]) -> list[str]:
   """Parse absl flags; a bad one is an `InputError`."""
+  _check_words(argv)
   try:
     return flags.FLAGS(argv)
   except (flags.Error, AttributeError, KeyError, TypeError, OSError) as error:

@@ -8,7 +8,6 @@ a folder of them; give --input several times for several. Outputs: a video with
 the generated sound (the picture is copied as it is), or .wav.
 """
 
-import math
 import os
 import pathlib
 
@@ -36,43 +35,16 @@ _ENGINE = flags.DEFINE_enum(
 _POSE_MODEL = flags.DEFINE_string('pose_model', None, 'A .task file.')
 
 
-def _style_index(styles: tuple[str, ...]) -> int:
-  if _STYLE.value is None:
-    return -1
-  if _STYLE.value not in styles:
-    raise InputError(
-      f'--style={_STYLE.value!r}; expected one of {", ".join(styles)}; or '
-      'leave it out to let the dance decide'
-    )
-  return styles.index(_STYLE.value)
-
-
-def _check_numbers() -> None:
-  from dance2wave.models.controls import MAX_TEMPO_BPM, MIN_TEMPO_BPM
-
-  for flag, low, high in (
-    (_TEMPERATURE, 0.0, 10.0),
-    (_TOP_P, 0.0, 1.0),
-    (_GUIDANCE, 0.0, 100.0),
-    (_STYLE_STRENGTH, 0.0, 10.0),
-    (_TEMPO, MIN_TEMPO_BPM, MAX_TEMPO_BPM),
-    (_ENERGY, -60.0, 0.0),
-  ):
-    if flag.value is not None and not low < flag.value <= high:
-      raise InputError(
-        f'--{flag.name}={flag.value}; expected more than {low:g} and at most '
-        f'{high:g}; change it'
-      )
-
-
 def _sample() -> None:
   from dance2wave import compiled
   from dance2wave.pose import source
-  from dance2wave.sampling import files, offline
+  from dance2wave.sampling import files, offline, wishes
   from dance2wave.training import warm_start
 
   compiled.keep_compiled_programs()
-  _check_numbers()
+  changes = {flag.name: flag.value for flag in _DRAW}
+  asked = {flag.name: flag.value for flag in (_TEMPO, _ENERGY)}
+  wishes.check_numbers(changes | asked)
   jobs = files.plan_jobs(files.find_inputs(_INPUT.value), _OUTPUT.value)
   with files.held_outputs(jobs):
     options, graphdef, params = warm_start.load_ema(
@@ -86,17 +58,12 @@ def _sample() -> None:
         'of both; train one with '
         f'--config.train.init_from="(\'{_WORKDIR.value}\',)"'
       )
-    changes = {flag.name: flag.value for flag in _DRAW}
     draw = offline.make_draw(options, **changes)
     generator = offline.Generator(
       options, graphdef, params, draw, _ENGINE.value
     )
     print(f'engine: {generator.engine_name}', flush=True)
-    wanted = {
-      'style': _style_index(options.styles),
-      'tempo_bpm': math.nan if _TEMPO.value is None else _TEMPO.value,
-      'energy_db': math.nan if _ENERGY.value is None else _ENERGY.value,
-    }
+    wanted = wishes.wanted(options.styles, _STYLE.value, **asked)
 
     def do(place, job):
       track = source.read_pose(job.input, model_path=_POSE_MODEL.value)

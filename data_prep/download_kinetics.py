@@ -218,19 +218,19 @@ def main(argv: Sequence[str]) -> None:
       for line in dry_run(request):
         print(line)
       return
-    status = run(request)
+    try:
+      status = run(request)
+    except KeyboardInterrupt:
+      print('stopped; the same command goes on from here', file=sys.stderr)
+      sys.stderr.flush()
+      os._exit(130)  # no thread is waited for: what is on disk is safe
   sys.exit(status)
 
 
 def run_from_command_line() -> None:
   """Run with `sys.argv`; a bad flag is one line and exit status 2."""
   with one_line_errors():
-    try:
-      app.run(main, argv=translate(sys.argv), flags_parser=parse_flags)
-    except KeyboardInterrupt:
-      print('stopped; the same command goes on from here', file=sys.stderr)
-      sys.stderr.flush()
-      os._exit(130)  # no thread is waited for: what is on disk is safe
+    app.run(main, argv=translate(sys.argv), flags_parser=parse_flags)
 
 
 if __name__ == '__main__':

@@ -130,7 +130,8 @@ def test_gradients_that_are_no_numbers_change_nothing():
     jnp.int32(3), params, params, optimizer.init(params)
   )
   key, batch = jax.random.key(0), {'x': jnp.ones(1)}
-  after, figures = step._update(loss_fn, optimizer, 0.9, before, batch, key)
+  train = make_options().train
+  after, figures = step._update(loss_fn, optimizer, train, before, batch, key)
   assert np.isfinite(figures['loss']) and not np.isfinite(figures['grad_norm'])
   assert figures['skipped'] and int(after.step) == 4
   assert_same_bits(after.params, before.params)
@@ -147,8 +148,8 @@ def poison_steps(monkeypatch, numbers):
       return made
     return poisoned(made, 'audio_BT', 0, np.nan)
 
-  def make(options, split):
-    made = real_make(options, split)
+  def make(options, split, *mesh):
+    made = real_make(options, split, *mesh)
     if split == 'train':
       object.__setattr__(made, '_trains', True)
     return made

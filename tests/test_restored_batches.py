@@ -80,7 +80,7 @@ def check_restoring(pipe, stream, num_threads, num_workers):
   import grain
 
   reading = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=4)
-  data = pipe._batches.slice(slice(0, NUM_STEPS))
+  data = pipe._examples.batch(pipe.batch_size).slice(slice(0, NUM_STEPS))
   data = data.to_iter_dataset(reading if num_threads else None)
   if num_workers:
     options = grain.multiprocessing.MultiprocessingOptions(num_workers)

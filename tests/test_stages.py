@@ -123,10 +123,10 @@ def test_rows_of_other_labels_are_left(audio_run, data_dir):
   )
   state = initial_state(options)
   _, (coverage,) = warm_start.warm_start(options, state)
-  assert coverage.left == ('wave/style',)
+  assert coverage.left == ('wave/style', 'wave/timbre/style')
   same = dataclasses.replace(options, styles=tuple('abcdef'))
   _, (coverage,) = warm_start.warm_start(same, initial_state(same))
-  assert coverage.left == ('wave/style',)
+  assert coverage.left == ('wave/style', 'wave/timbre/style')
 
 
 def test_other_sizes_and_other_folders_are_named(audio_run, data_dir, tmp_path):

@@ -99,7 +99,7 @@ def test_every_typo_on_the_command_line_is_refused_with_the_nearest_key(
       errors.parse_flags(arguments)
     message = str(error.value)
     assert wrong.rpartition('.')[2] in message
-    assert f'"{right.rpartition(".")[2]}"' in message, (wrong, message)
+    assert f'{right.rpartition(".")[2]}"' in message, (wrong, message)
 
 
 WRONG_TYPES = ('text', 2.5, True, None, [], {}, [['a']], 10**30, object())

@@ -403,7 +403,7 @@ def test_real_videos(shared_data, name, size, count, duration_s):
 
 
 def test_first_of_two_streams_is_taken_and_said_once(shared_data, caplog):
-  caplog.set_level('INFO')
+  caplog.set_level('INFO', logger='absl')
   info = video.probe(shared_data / 'torchcodec/nasa_13013.mp4')
   assert (info.video_stream_index, info.audio_stream_index) == (0, 1)
   assert (info.width, info.height, len(info.frame_time_s)) == (320, 180, 325)

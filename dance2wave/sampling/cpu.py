@@ -24,6 +24,7 @@ from dance2wave.sampling.cpu_kernel import (
   draw_clips,
 )
 from dance2wave.sampling.draw import BLOCK
+from dance2wave.sampling.listen import in_company
 from dance2wave.sampling.tiles import pack, pad
 
 _COMPILING = threading.Lock()
@@ -173,10 +174,11 @@ class CpuEngine:
 
   def run(self, context_BFC, style_B, uniform_FSB2, state):
     """Draw as `XlaEngine.run` does: samples (B, (F - 1) x hop), the state."""
-    style, parts = jnp.asarray(style_B), []
+    rows, parts = len(context_BFC) * self._each, []
+    context_BFC, style = (in_company(x, 0) for x in (context_BFC, style_B))
     for context, uniform, count in xla.blocks(context_BFC, uniform_FSB2):
       given = self._condition(self.params, context, style, count + 1)
-      given = np.asarray(given)[:, : count + 1]
+      given = np.asarray(given)[:rows, : count + 1]
       bent_BT, state = self._draw_clips(given, uniform[:count], state)
       parts += self._signals(bent_BT)
     return np.concatenate(parts, axis=1), state

@@ -16,7 +16,7 @@ from dance2wave.models.pose_transformer import LOUDNESS, activate_heads
 # they run: another length would be another program, which may round
 # differently, and a stream would not be what is drawn of the whole clip.
 BLOCK_FRAMES = 50
-_MIN_CLIPS = 2
+MIN_CLIPS = 2
 
 
 def pad_to_block(array, axis, frames=BLOCK_FRAMES):
@@ -29,13 +29,13 @@ def pad_to_block(array, axis, frames=BLOCK_FRAMES):
   return np.pad(np.asarray(array), widths)
 
 
-def _pad_to_rows(array, axis):
-  """Give a lone clip a silent companion.
+def in_company(array, axis):
+  """Give a lone clip a silent companion along an axis of clips.
 
   The product of a matrix and one row is another program than that of several,
   and rounds differently: a clip would sound otherwise alone than in company.
   """
-  return pad_to_block(array, axis, max(_MIN_CLIPS, array.shape[axis]))
+  return pad_to_block(array, axis, max(MIN_CLIPS, array.shape[axis]))
 
 
 def _start(graphdef, params, controls_BN):
@@ -116,7 +116,7 @@ class Listener:
       energy_db: likewise; see `encode_controls`.
     """
     wanted = (jnp.asarray(x, jnp.float32) for x in (tempo_bpm, energy_db))
-    wanted = (_pad_to_rows(jnp.broadcast_to(x, (batch,)), 0) for x in wanted)
+    wanted = (in_company(jnp.broadcast_to(x, (batch,)), 0) for x in wanted)
     return self._start(encode_controls(*wanted))
 
   def run(self, motion_FBM, valid_FB, state):
@@ -132,7 +132,7 @@ class Listener:
       frames `look_ahead` ago, and the state.
     """
     parts, batch = [], motion_FBM.shape[1]
-    motion_FBM, valid_FB = (_pad_to_rows(x, 1) for x in (motion_FBM, valid_FB))
+    motion_FBM, valid_FB = (in_company(x, 1) for x in (motion_FBM, valid_FB))
     for first in range(0, len(motion_FBM), BLOCK_FRAMES):
       motion = motion_FBM[first : first + BLOCK_FRAMES]
       valid = pad_to_block(valid_FB[first : first + BLOCK_FRAMES], 0)

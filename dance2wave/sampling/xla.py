@@ -10,7 +10,12 @@ from flax import nnx
 
 from dance2wave.models.quantise import bent_of_codes, unbend
 from dance2wave.sampling.draw import draw_class, draw_mixture
-from dance2wave.sampling.listen import BLOCK_FRAMES, pad_to_block
+from dance2wave.sampling.listen import (
+  BLOCK_FRAMES,
+  MIN_CLIPS,
+  in_company,
+  pad_to_block,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,7 +144,8 @@ class XlaEngine:
 
   def start(self, batch):
     """Return the state before the first sample of `batch` clips."""
-    return _start(self._graphdef, self.params, batch, self._draw)
+    rows = max(batch, MIN_CLIPS)
+    return _start(self._graphdef, self.params, rows, self._draw)
 
   def run(self, context_BFC, style_B, uniform_FSB2, state):
     """Return samples (B, (F - 1) x hop) in [-1, 1], and the state to go on.
@@ -154,12 +160,14 @@ class XlaEngine:
       uniform_FSB2: from `draw_uniform` for frames f .. f + n - 1.
       state: from `start` or from an earlier call; used up.
     """
-    parts = []
+    parts, batch = [], len(context_BFC)
+    context_BFC, style_B = (in_company(x, 0) for x in (context_BFC, style_B))
+    uniform_FSB2 = in_company(uniform_FSB2, 2)
     for part, uniform, count in blocks(context_BFC, uniform_FSB2):
       samples, state = self._run_block(
         self.params, part, style_B, uniform, count, state
       )
-      parts.append(samples[:, : count * self._hop])
+      parts.append(samples[:batch, : count * self._hop])
     return jnp.concatenate(parts, axis=1), state
 
   def _run_block(self, *arguments):

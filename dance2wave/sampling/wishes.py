@@ -1,0 +1,60 @@
+"""What a user asks of a sound, checked."""
+
+import math
+
+from dance2wave.errors import InputError
+from dance2wave.models.controls import MAX_TEMPO_BPM, MIN_TEMPO_BPM
+
+# More than the first and at most the second.
+_RANGES = {
+  'temperature': (0.0, 10.0),
+  'top_p': (0.0, 1.0),
+  'guidance': (0.0, 100.0),
+  'style_strength': (0.0, 10.0),
+  'tempo': (MIN_TEMPO_BPM, MAX_TEMPO_BPM),
+  'energy': (-60.0, 0.0),
+}
+
+
+def check_numbers(values: dict[str, float | None]) -> None:
+  """Check the values of flags by name; None is not asked for.
+
+  Raises:
+    InputError: one is outside of its range.
+  """
+  for name, value in values.items():
+    low, high = _RANGES[name]
+    if value is not None and not low < value <= high:
+      raise InputError(
+        f'--{name}={value}; expected more than {low:g} and at most {high:g}; '
+        'change it'
+      )
+
+
+def wanted(
+  styles: tuple[str, ...],
+  style: str | None,
+  tempo: float | None,
+  energy: float | None,
+) -> dict[str, float]:
+  """Return fields of `Dance`, -1 or NaN where the dance is to decide.
+
+  Args:
+    styles: that the model knows.
+    style: one of them.
+    tempo: beats per minute.
+    energy: mean level, in dB of full scale.
+
+  Raises:
+    InputError: a style that the model does not know.
+  """
+  if style is not None and style not in styles:
+    raise InputError(
+      f'--style={style!r}; expected one of {", ".join(styles)}; or leave it '
+      'out to let the dance decide'
+    )
+  return {
+    'style': -1 if style is None else styles.index(style),
+    'tempo_bpm': math.nan if tempo is None else tempo,
+    'energy_db': math.nan if energy is None else energy,
+  }
