@@ -66,7 +66,7 @@ def get_config(dataset='synthetic_dance'):
 
   config.train = ConfigDict()
   config.train.pose_steps = 2500
-  config.train.joint_steps = 1000
+  config.train.joint_steps = 900
   config.train.batch_size = 4
   config.train.audio_crop_s = 0.24
   config.train.optimizer = 'muon'
@@ -79,7 +79,7 @@ def get_config(dataset='synthetic_dance'):
   config.train.past_noise = 0.1
   config.train.past_gain_db = 6.0
   config.train.context_dropout = 0.0
-  config.train.style_dropout = 0.15
+  config.train.style_dropout = 1.0 / 4
   config.train.true_bands = 1.0
   config.train.control_dropout = 0.5
   config.train.heads_weight = 1.0
