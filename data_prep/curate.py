@@ -168,13 +168,6 @@ def read_finished(ledger: pathlib.Path) -> dict[str, dict[str, Any]]:
   return rows
 
 
-def _in_processes(function, tasks: Iterable, num_workers: int) -> Iterator:
-  """Map in child processes, or in this one for 0."""
-  if num_workers == 0:
-    return map(function, tasks)
-  return ordered_map(function, tasks, num_workers=num_workers)
-
-
 def measure_all(
   jobs: Mapping[str, CurationJob], ledger: pathlib.Path, num_workers: int
 ) -> Iterator[dict[str, Any]]:
@@ -182,7 +175,7 @@ def measure_all(
 
   Rows with an error are not: another run tries these files again.
   """
-  results = _in_processes(measure, jobs.values(), num_workers)
+  results = ordered_map(measure, jobs.values(), num_workers=num_workers)
   results = tqdm.tqdm(results, total=len(jobs), unit='clip')
   is_torn = ledger.exists() and not ledger.read_bytes().endswith(b'\n')
   with ledger.open('a', encoding='utf-8') as file:
@@ -310,7 +303,7 @@ def run(
       SheetRow(j.video, j.pose_path or j.pose_target, row, [r for _, r in why])
       for j, row, why in zip(jobs, table, reasons_of)
     ]
-    draw = functools.partial(_in_processes, num_workers=workers)
+    draw = functools.partial(ordered_map, num_workers=workers)
     write_sheet(output / 'contact_sheet.png', sheet, num_rows, draw)
   print(_summary(root, reasons_of, num_frames, took_s, len(jobs) - len(todo)))
   return table

@@ -84,9 +84,6 @@ def find_jobs(inputs: Iterable[str], output: pathlib.Path) -> list[PoseJob]:
 
 
 def _run(jobs: Sequence[PoseJob], num_workers: int) -> Iterator[int | Failure]:
-  if num_workers == 0:
-    yield from map(extract_one, jobs)
-    return
   for result in ordered_map(extract_one, jobs, num_workers=num_workers):
     if isinstance(result, WorkerDied):
       yield Failure(

@@ -193,7 +193,8 @@ def ordered_map(
   Args:
     function: importable by name; exceptions it raises come out here.
     tasks: read only a few ahead of the results.
-    num_workers: processes; by default one for every core.
+    num_workers: processes; by default one for every core, and for 0 all is
+      done in this one, without limits.
     limits: of each task; the default ones if not given.
 
   Yields:
@@ -201,6 +202,9 @@ def ordered_map(
     memory, a crash in a decoder) twice, or that made no progress for too long.
     The other tasks go on.
   """
+  if num_workers == 0:
+    yield from map(function, tasks)
+    return
   num_workers, limits = num_workers or num_cores(), limits or Limits()
   tasks, pending = iter(tasks), collections.deque()
   while True:
