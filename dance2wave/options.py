@@ -175,7 +175,7 @@ class TrainOptions:
   eval_batches: int
   save_every: int
   max_to_keep: int
-  max_skipped: int
+  max_skipped: int = 10
   true_bands: float = 0.5
   control_dropout: float = 0.5
   accumulate: int = 1

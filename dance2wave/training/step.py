@@ -129,20 +129,27 @@ def _silent_context(options, batch):
   return jnp.zeros(shape, options.train.compute_dtype)
 
 
-def _joint_loss(options, graphdef, params, batch, key, part=WHOLE):
-  """Return what the clips of a part add to the loss and figures of a batch."""
-  model, mine = nnx.merge(graphdef, params), part.of(batch)
-  start_key, context_key, label_key, dropout_key = jax.random.split(key, 4)
-  sound_key, controls_key = (jax.random.fold_in(key, n) for n in (1, 2))
-  motion = mine['motion_BFM'].astype(options.train.compute_dtype)
+def _listen_in_training(options, model, batch, part, controls_key, dropout_key):
+  """Return the context (B, F, C) of the clips of a part, and losses of it."""
+  mine = part.of(batch)
   context, heads = model.listen(
-    motion,
+    mine['motion_BFM'].astype(options.train.compute_dtype),
     mine['valid_BF'],
     part.of(draw_controls(options, controls_key, batch)),
     Draws(dropout_key, part),
   )
   losses = head_losses(heads, mine, batch)
-  losses |= _described(options, model.pose, context, mine, batch)
+  return context, losses | _described(options, model.pose, context, mine, batch)
+
+
+def _joint_loss(options, graphdef, params, batch, key, part=WHOLE):
+  """Return what the clips of a part add to the loss and figures of a batch."""
+  model = nnx.merge(graphdef, params)
+  start_key, context_key, label_key, dropout_key = jax.random.split(key, 4)
+  sound_key, controls_key = (jax.random.fold_in(key, n) for n in (1, 2))
+  context, losses = _listen_in_training(
+    options, model, batch, part, controls_key, dropout_key
+  )
   clips = batch['valid_BF'].shape[:1]
   kept = jax.random.uniform(context_key, clips) >= options.train.context_dropout
   context = context * part.of(kept)[:, None, None].astype(context.dtype)
@@ -159,16 +166,10 @@ def _joint_loss(options, graphdef, params, batch, key, part=WHOLE):
 def _pose_loss(options, graphdef, params, batch, key, part=WHOLE):
   """Return the same of a step that trains the pose transformer alone."""
   model, mine = nnx.merge(graphdef, params), part.of(batch)
-  motion = mine['motion_BFM'].astype(options.train.compute_dtype)
-  draws_key, label_key, controls_key = jax.random.split(key, 3)
-  context, heads = model.listen(
-    motion,
-    mine['valid_BF'],
-    part.of(draw_controls(options, controls_key, batch)),
-    Draws(draws_key, part),
+  dropout_key, label_key, controls_key = jax.random.split(key, 3)
+  context, losses = _listen_in_training(
+    options, model, batch, part, controls_key, dropout_key
   )
-  losses = head_losses(heads, mine, batch)
-  losses |= _described(options, model.pose, context, mine, batch)
   if options.wave.num_bands:
     label = part.of(drop_label(options, label_key, batch['label_BS']))
     said, true = said_and_true_bands(options, model.wave, context, label, mine)

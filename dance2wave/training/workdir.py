@@ -29,9 +29,6 @@ _MAY_CHANGE = (
   'train.remat',
 )
 
-# Keys that older runs do not have, with the value that they ran with.
-_ADDED = {'train': {'max_skipped': 10}}
-
 
 def _finite(value):
   """Return the value, None in place of what JSON has no number for."""
@@ -52,16 +49,6 @@ def _flat(values, prefix=''):
       yield from _flat(value, f'{prefix}{key}.')
     else:
       yield prefix + key, list(value) if isinstance(value, tuple) else value
-
-
-def _with_added(config):
-  """Fill in the keys that an older run's config does not have."""
-  groups = {
-    key: {**values, **config[key]}
-    for key, values in _ADDED.items()
-    if isinstance(config.get(key), dict)
-  }
-  return {**config, **groups}
 
 
 def differences(old: dict, new: dict) -> dict[str, tuple]:
@@ -98,7 +85,7 @@ def read_options(workdir: pathlib.Path) -> Options:
       f'{path} is not JSON ({error}); expected the file that training wrote; '
       'restore it or train again in a new --workdir'
     ) from error
-  return options_lib.parse(_with_added(config))
+  return options_lib.parse(config)
 
 
 def _has_checkpoints(workdir: pathlib.Path) -> bool:
