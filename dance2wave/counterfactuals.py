@@ -125,10 +125,8 @@ def measure(
   poses = [clip.clip.pose_FJD for clip in clips]
   rate_hz, pose_rate_hz = options.sample_rate_hz, options.pose_rate_hz
 
-  def play(
-    change: Callable[[np.ndarray], np.ndarray], styles: Sequence[int] = (-1,)
-  ) -> Sounds:
-    return _play(options, generator, [change(p) for p in poses], styles)
+  def play(change: Callable[[np.ndarray], np.ndarray]) -> Sounds:
+    return _play(options, generator, [change(p) for p in poses])
 
   def hear(sounds: Sounds) -> list[np.ndarray]:
     return [np.asarray(detect_beats(audio_T, rate_hz)) for audio_T in sounds]
@@ -155,7 +153,7 @@ def measure(
   figures += _asked_figures(options, generator, poses, before_s)
   figures.append(_diversity_figure(options, generator, poses, plain))
   if classifier:
-    figures += _style_figures(options, play, same_beats, classifier)
+    figures += _style_figures(options, generator, poses, same_beats, classifier)
   return figures
 
 
@@ -312,15 +310,32 @@ def _diversity_figure(options, generator, poses, plain) -> Figure:
   )
 
 
-def _style_figures(options, play, same_beats, classifier) -> list[Figure]:
-  """Ask for every style in turn, one dance after the other."""
+def ask_styles(
+  options: Options,
+  generator: Generator,
+  poses: Sequence[np.ndarray],
+  classifier: StyleClassifier,
+) -> tuple[list[np.ndarray], list[float]]:
+  """Ask for every style in turn, one dance after the other.
+
+  Returns:
+    The sounds, and for each 1 where the classifier hears what was asked for.
+  """
   known = [s for s in options.styles if s in classifier.styles]
   asked = [options.styles.index(style) for style in known]
-  sounds = play(lambda p: p, asked)
+  sounds = _play(options, generator, poses, asked)
   obeyed = [
     float(classifier.predict(audio_T)[0] == known[index % len(known)])
     for index, audio_T in enumerate(sounds)
   ]
+  return sounds, obeyed
+
+
+def _style_figures(
+  options, generator, poses, same_beats, classifier
+) -> list[Figure]:
+  sounds, obeyed = ask_styles(options, generator, poses, classifier)
+  chance = 1 / len({*options.styles} & {*classifier.styles})
   return [
     _figure(
       'style_obeyed',
@@ -328,8 +343,8 @@ def _style_figures(options, play, same_beats, classifier) -> list[Figure]:
       obeyed,
       'higher',
       '',
-      f'by our classifier; every dance is asked for one of {len(known)}, so '
-      f'that chance is {1 / len(known):.2f}',
+      'by our classifier; every dance is asked for one style, so that chance '
+      f'is {chance:.2f}',
     ),
     _figure(
       'style_f70',

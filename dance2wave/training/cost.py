@@ -139,6 +139,12 @@ def _held(tree) -> int:
   )
 
 
+def matrix_flops(options: Options, *, is_joint: bool) -> float:
+  """Return what the matrix products of a step of a stage cost, uncompiled."""
+  traced, _ = trace_step(options, sharding.make_mesh(1, 1), is_joint=is_joint)
+  return _matrix_flops(traced.jaxpr.jaxpr)
+
+
 def measure(options: Options, mesh) -> Cost:
   """Compile a step for the mesh and read what it costs."""
   traced, state = trace_step(

@@ -1,0 +1,315 @@
+"""Train and score one config with one thing changed at a time.
+
+    lever x seed ──> steps for the same cost ──> run ──> validation split
+                                                 │
+               levers of sampling alone share it ┘
+
+Every run is a process of its own, confined to its share of the cores.
+"""
+
+import concurrent.futures
+import dataclasses
+import hashlib
+import json
+import math
+import multiprocessing
+import os
+import pathlib
+import sys
+import time
+from collections.abc import Sequence
+
+import numpy as np
+import tqdm
+
+from dance2wave import options as options_lib
+from dance2wave.errors import InputError
+from dance2wave.levers import LEVERS
+from dance2wave.options import Options
+
+_BASE = 'as it is'
+# Of a finished lever; what is written beside them is for people.
+FIGURES = {
+  'beat_f70': 'F70',
+  'beat_f35': 'F35',
+  'beat_f70_shuffled': 'of others',
+  'phase_median_abs_ms': 'phase, ms',
+  'tempo_acc1': 'tempo',
+  'loudness_motion': 'loudness',
+  'style_obeyed': 'style',
+  'nll': 'nats',
+  'nll_shuffled_pose': 'of others',
+  'seconds_train': 'training, core s',
+  'seconds_sample': 'sampling, core s',
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+  """A lever at a seed.
+
+  Attributes:
+    lever: one of `LEVERS`.
+    seed: of parameters, batches and draws.
+    options: the config with the lever's change, for the same cost.
+    output: folder of all tasks.
+  """
+
+  lever: str
+  seed: int
+  options: Options
+  output: pathlib.Path
+
+  @property
+  def result(self) -> pathlib.Path:
+    """Where the figures go."""
+    return self.output / f'{self.lever.replace(" ", "_")}-{self.seed}.json'
+
+  @property
+  def workdir(self) -> pathlib.Path:
+    """Of the run; levers of sampling alone have that of their base."""
+    values = options_lib.to_dict(self.options)
+    del values['sample']
+    digest = hashlib.sha256(json.dumps(values).encode()).hexdigest()
+    return self.output / 'runs' / digest[:16]
+
+
+def changed(values: dict, changes) -> Options:
+  """Return the options of a nested config with flat keys changed."""
+  values = json.loads(json.dumps(values))
+  for key, value in changes.items():
+    *groups, name = key.split('.')
+    at = values
+    for group in groups:
+      at = at[group]
+    at[name] = value
+  return options_lib.parse(values)
+
+
+def _cost(options: Options) -> tuple[float, float]:
+  """Return the FLOPs of matrix products in a step of each stage."""
+  from dance2wave.training import cost
+
+  return tuple(cost.matrix_flops(options, is_joint=j) for j in (False, True))
+
+
+def _at_equal_cost(base: Options, lever: Options) -> Options:
+  """Return the lever's options with as many steps as cost what the base's do.
+
+  Each stage costs what it costs the base; a lever without a first stage
+  spends all on the second.
+  """
+  before, after = _cost(base), _cost(lever)
+  pose_steps = round(base.train.pose_steps * before[0] / after[0])
+  joint = base.train.joint_steps * before[1]
+  if not lever.train.pose_steps:
+    pose_steps, joint = 0, joint + base.train.pose_steps * before[0]
+  train = dataclasses.replace(
+    lever.train, pose_steps=pose_steps, joint_steps=round(joint / after[1])
+  )
+  return dataclasses.replace(lever, train=train)
+
+
+def plan(
+  options: Options,
+  output: pathlib.Path,
+  levers: Sequence[str],
+  seeds: Sequence[int],
+  share: float,
+) -> list[Task]:
+  """Return the tasks of an ablation, whose runs cost the same.
+
+  Args:
+    options: the config that is changed.
+    output: folder of all tasks.
+    levers: names of `LEVERS`; the config as it is comes first in any case.
+    seeds: of each.
+    share: of the config's steps that are trained.
+
+  Raises:
+    InputError: an unknown lever, or one that the config does not allow.
+  """
+  unknown = [name for name in levers if name not in LEVERS]
+  if unknown:
+    raise InputError(
+      f'lever {unknown[0]!r} is unknown; expected some of '
+      f'{", ".join(LEVERS)}; correct --levers'
+    )
+  steps = {
+    f'train.{stage}_steps': max(
+      1, round(share * getattr(options.train, f'{stage}_steps'))
+    )
+    for stage in ('pose', 'joint')
+  }
+  values = options_lib.to_dict(options)
+  base = changed(values, steps)
+  values, tasks = options_lib.to_dict(base), []
+  for name in dict.fromkeys((_BASE, *levers)):
+    changes = LEVERS[name].changes
+    lever = changed(values, changes)
+    if any(not key.startswith('sample.') for key in changes):
+      lever = _at_equal_cost(base, lever)
+    tasks += [
+      Task(name, seed, dataclasses.replace(lever, seed=seed), output)
+      for seed in seeds
+    ]
+  return tasks
+
+
+def _score(task: Task, num_clips: int) -> dict[str, float]:
+  """Return the figures of a finished run on the validation split."""
+  from dance2wave import counterfactuals, evaluation, experiment, pipeline
+  from dance2wave.metrics import ruler
+  from dance2wave.metrics.style_classifier import StyleClassifier
+  from dance2wave.sampling import offline
+  from dance2wave.training import loop, warm_start
+
+  trained, graphdef, params = warm_start.load_ema(task.workdir)
+  options = dataclasses.replace(trained, sample=task.options.sample)
+  rates = options.sample_rate_hz, options.pose_rate_hz
+  clips = list(
+    pipeline.eval_clips(
+      loop.open_split(options, 'validation'),
+      sample_rate_hz=rates[0],
+      pose_rate_hz=rates[1],
+      num_clips=num_clips,
+    )
+  )
+  began = time.process_time()
+  sounds = experiment.sample_clips(options, graphdef, params, clips)
+  seconds = time.process_time() - began
+  scored = [evaluation.scored(c, a, *rates) for c, a in zip(clips, sounds)]
+  measured = [ruler.measure(clip, clip.audio_T) for clip in scored]
+  rows, heard = zip(*measured)
+  figures = {
+    key: float(np.nanmean([row[key] for row in rows]))
+    for key in ('beat_f70', 'beat_f35', 'tempo_acc1', 'loudness_motion')
+  }
+  figures |= ruler.of_the_set(scored, rows, heard)
+  classifier = task.output / 'classifier.npz'
+  if classifier.exists():
+    generator = offline.Generator(
+      options, graphdef, params, offline.make_draw(options)
+    )
+    _, obeyed = counterfactuals.ask_styles(
+      options,
+      generator,
+      [clip.clip.pose_FJD for clip in clips],
+      StyleClassifier.load(classifier),
+    )
+    figures['style_obeyed'] = float(np.mean(obeyed))
+  return figures | {'seconds_sample': seconds}
+
+
+def _train_and_score(tasks: Sequence[Task], num_clips: int) -> None:
+  """Do tasks that share a run; what they print goes to a file."""
+  from dance2wave import compiled, experiment
+  from dance2wave.training.workdir import write_json
+
+  folder = tasks[0].workdir
+  folder.mkdir(parents=True, exist_ok=True)
+  with open(folder / 'log.txt', 'a', buffering=1) as log:
+    sys.stdout = sys.stderr = log
+    compiled.keep_compiled_programs()
+    # A run ends with sounds of the test split; validation is what counts here.
+    quick = dataclasses.replace(
+      tasks[0].options.sample, num_clips=2, num_videos=0
+    )
+    figures = experiment.run(
+      dataclasses.replace(tasks[0].options, sample=quick), folder
+    )
+    spent = folder / 'processor.json'
+    if not spent.exists():
+      write_json(spent, {'seconds_train': time.process_time()})
+    figures = json.loads(spent.read_text()) | {
+      key: figures[key] for key in (*FIGURES, 'num_steps') if key in figures
+    }
+    for task in tasks:
+      write_json(task.result, figures | _score(task, num_clips))
+
+
+def _in_a_process(
+  tasks: Sequence[Task], num_clips: int, cores: Sequence[int]
+) -> str:
+  """Do tasks in a process of its own; return what went wrong, or ''."""
+  os.sched_setaffinity(0, cores)  # of this thread, which a child inherits
+  context = multiprocessing.get_context('spawn')
+  process = context.Process(target=_train_and_score, args=(tasks, num_clips))
+  process.start()
+  process.join()
+  if process.exitcode == 0:
+    return ''
+  return f'exit status {process.exitcode}; see {tasks[0].workdir / "log.txt"}'
+
+
+def run(tasks: Sequence[Task], num_clips: int, jobs: int) -> dict[str, str]:
+  """Do all tasks that have no result yet; return what failed, by lever.
+
+  Args:
+    tasks: from `plan`.
+    num_clips: of the validation split that are scored.
+    jobs: runs at a time.
+  """
+  from dance2wave import evaluation, experiment
+
+  options, output = tasks[0].options, tasks[0].output
+  output.mkdir(parents=True, exist_ok=True)
+  experiment.prepare_datasets(options)
+  classifier = output / 'classifier.npz'
+  if not classifier.exists():
+    fitted = evaluation.train_classifier(
+      options.dataset.names[0],
+      options.dataset.data_dir or None,
+      options.sample_rate_hz,
+    )
+    if fitted:
+      fitted.save(classifier)
+  by_run = {}
+  for task in tasks:
+    if not task.result.exists():
+      by_run.setdefault(task.workdir, []).append(task)
+  cores = sorted(os.sched_getaffinity(0))
+  free, failed = [cores[n::jobs] or cores for n in range(jobs)], {}
+
+  def do(group):
+    mine = free.pop()
+    try:
+      return group, _in_a_process(group, num_clips, mine)
+    finally:
+      free.append(mine)
+
+  with concurrent.futures.ThreadPoolExecutor(jobs) as threads:
+    groups = by_run.values()
+    done = threads.map(do, groups)
+    for group, problem in tqdm.tqdm(done, total=len(groups), unit='run'):
+      if problem:
+        failed[f'{group[0].lever}, seed {group[0].seed}'] = problem
+  return failed
+
+
+def _cell(values: Sequence[float]) -> str:
+  known = [v for v in values if v is not None and math.isfinite(v)]
+  if not known:
+    return '-'
+  digits = 0 if max(map(abs, known)) >= 20 else 3
+  text = f'{np.mean(known):.{digits}f}'
+  if len(known) == 1:
+    return text
+  return f'{text} [{min(known):.{digits}f}, {max(known):.{digits}f}]'
+
+
+def format_table(tasks: Sequence[Task]) -> str:
+  """Return a Markdown table: a lever a row, means and ranges over seeds."""
+  by_lever = {}
+  for task in tasks:
+    if task.result.exists():
+      figures = json.loads(task.result.read_text())
+      by_lever.setdefault(task.lever, []).append(figures)
+  header = ['group', 'what', 'seeds', 'steps', *FIGURES.values()]
+  lines = [f'| {" | ".join(header)} |', '|---' * len(header) + '|']
+  for lever, found in by_lever.items():
+    steps = ' or '.join({f'{row["num_steps"]}' for row in found})
+    cells = [_cell([row.get(key) for row in found]) for key in FIGURES]
+    row = [LEVERS[lever].group, lever, str(len(found)), steps, *cells]
+    lines.append(f'| {" | ".join(row)} |')
+  return '\n'.join(lines)

@@ -1,0 +1,95 @@
+"""One change at a time, at equal cost, with results that can be gone on with."""
+
+import json
+
+import pytest
+from command_line import assert_one_line
+from command_line import run as run_command
+from small_config import options_with
+
+from configs import wavenet
+from dance2wave import ablation, options
+from dance2wave.errors import InputError
+from dance2wave.levers import LEVERS
+from dance2wave.training import cost
+
+
+def plan(folder, *levers, seeds=(0,), share=1.0, **changes):
+  return ablation.plan(options_with(**changes), folder, levers, seeds, share)
+
+
+def flops(of):
+  stages = {'pose': of.train.pose_steps, 'joint': of.train.joint_steps}
+  return sum(
+    steps * cost.matrix_flops(of, is_joint=stage == 'joint')
+    for stage, steps in stages.items()
+  )
+
+
+@pytest.mark.parametrize('name', LEVERS)
+def test_every_lever_changes_the_default_config(name):
+  values = options.to_dict(options.parse(wavenet.get_config()))
+  lever = ablation.changed(values, LEVERS[name].changes)
+  assert (options.to_dict(lever) == values) == (not LEVERS[name].changes)
+
+
+@pytest.mark.parametrize('name', ['channels 32', 'no heads', 'one block'])
+def test_a_lever_trains_for_what_the_config_costs(tmp_path, name):
+  many = {'train__pose_steps': 300, 'train__joint_steps': 300}
+  base, lever = plan(tmp_path, name, pose__num_blocks=2, **many)
+  assert lever.options.train.num_steps != base.options.train.num_steps
+  assert flops(lever.options) == pytest.approx(flops(base.options), rel=0.01)
+
+
+def test_levers_of_sampling_share_a_run_and_seeds_do_not(tmp_path):
+  tasks = plan(tmp_path, 'style as learned', 'clean past', seeds=(0, 1))
+  workdirs = {(task.lever, task.seed): task.workdir for task in tasks}
+  assert workdirs['style as learned', 0] == workdirs['as it is', 0]
+  assert len({*workdirs.values()}) == 4
+  assert len({task.result for task in tasks}) == 6
+
+
+def test_an_unknown_lever_is_refused_by_name(tmp_path):
+  with pytest.raises(InputError, match="'clean pasta' is unknown.*clean past"):
+    plan(tmp_path, 'clean pasta')
+
+
+def test_an_ablation_is_run_and_gone_on_with(tmp_path):
+  done = run_command(
+    'dance2wave.ablate',
+    '--config=configs/debug.py',
+    f'--output={tmp_path}',
+    '--levers=style as learned',
+    '--num_clips=2',
+    '--share=0.1',
+  )
+  assert done.returncode == 0, done.stderr
+  found = json.loads((tmp_path / 'style_as_learned-0.json').read_text())
+  assert found['num_steps'] == 2 and 0 <= found['beat_f70'] <= 1
+  assert found['seconds_train'] > 0 and 'style_obeyed' in found
+  table = (tmp_path / 'table.md').read_text()
+  assert [line.split('|')[2].strip() for line in table.splitlines()] == [
+    'what',
+    '---',
+    'as it is',
+    'style as learned',
+  ]
+  tasks = plan(tmp_path, 'style as learned', share=0.1)
+  assert [task.result.exists() for task in tasks] == [True, True]
+  tasks[1].result.write_text(json.dumps(found | {'beat_f70': 0.123}))
+  assert not ablation.run(tasks, num_clips=2, jobs=1)
+  assert '| 0.123 |' in ablation.format_table(tasks)
+
+
+def test_runs_that_fail_are_named(tmp_path):
+  of_nothing = {'train__init_from': (str(tmp_path / 'nothing'),)}
+  tasks = plan(tmp_path, 'clean past', share=0.1, **of_nothing)
+  failed = ablation.run(tasks[1:], num_clips=2, jobs=1)
+  assert list(failed) == ['clean past, seed 0']
+  assert 'log.txt' in failed['clean past, seed 0']
+  assert not tasks[1].result.exists()
+
+
+def test_a_missing_config_is_one_line():
+  done = run_command('dance2wave.ablate')
+  assert_one_line(done, '--config is missing')
