@@ -1,4 +1,4 @@
-"""One change at a time, at equal cost, with results that can be gone on with."""
+"""One change at a time, at equal cost; an ablation can be gone on with."""
 
 import json
 
@@ -50,7 +50,7 @@ def test_levers_of_sampling_share_a_run_and_seeds_do_not(tmp_path):
 
 
 def test_an_unknown_lever_is_refused_by_name(tmp_path):
-  with pytest.raises(InputError, match="'clean pasta' is unknown.*clean past"):
+  with pytest.raises(InputError, match=r"'clean pasta' is unknown.*clean past"):
     plan(tmp_path, 'clean pasta')
 
 

@@ -26,7 +26,7 @@ from dance2wave.errors import InputError
 from dance2wave.training import manifest
 from dance2wave.training.state import TrainState, leaf_name, not_finite
 from dance2wave.training.steps import UNSIGNED, Steps
-from dance2wave.training.workdir import differences
+from dance2wave.training.workdir import differences, filled_in
 
 
 def _is_worth_saying(record: logging.LogRecord) -> bool:
@@ -265,7 +265,7 @@ class Checkpoints:
         stored |= _signature({part: parts[part]})
     leaf = _first_difference(stored, _signature(target))
     saved = config and self.restore_config(step)
-    keys = differences(saved, config) if saved else {}
+    keys = differences(filled_in(saved), config) if saved else {}
     if leaf or keys:
       raise InputError(
         f'the checkpoint in {self._steps.folder(step)} is of another model: '

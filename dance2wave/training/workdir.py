@@ -51,6 +51,17 @@ def _flat(values, prefix=''):
       yield prefix + key, list(value) if isinstance(value, tuple) else value
 
 
+def filled_in(config: dict) -> dict:
+  """Return a run's config with what its release did not know yet, as it was.
+
+  A config that this release cannot read is returned as it is.
+  """
+  try:
+    return options_lib.to_dict(options_lib.parse(config))
+  except InputError:
+    return config
+
+
 def differences(old: dict, new: dict) -> dict[str, tuple]:
   """Return (old, new) by key where two configs cannot share their weights.
 
