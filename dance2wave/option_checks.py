@@ -88,6 +88,7 @@ def _check_sizes(o):
     'train.warmup_steps': o.train.warmup_steps,
     'train.weight_decay': o.train.weight_decay,
     'train.heads_weight': o.train.heads_weight,
+    'train.infonce_weight': o.train.infonce_weight,
     'train.past_noise': o.train.past_noise,
     'train.past_gain_db': o.train.past_gain_db,
     'pose.num_blocks': o.pose.num_blocks,
@@ -182,6 +183,14 @@ def _check_datasets(o):
     o.train.pose_steps,
     '0 where train.is_audio_only leaves the dance out',
   )
+  for key in ('infonce_weight',):
+    value = getattr(o.train, key)
+    _require(
+      not is_alone or not value,
+      f'train.{key}',
+      value,
+      '0 where train.is_audio_only leaves the dance out',
+    )
 
 
 CHECKS = (

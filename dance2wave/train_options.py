@@ -29,6 +29,8 @@ class TrainOptions:
     control_dropout: share of clips whose tempo is not told, and of those whose
       energy is not.
     heads_weight: of the heads' loss in joint steps.
+    infonce_weight: of telling a dance's sound from the same clip's sound a
+      little earlier or later and from other clips'; 0 does without.
     is_audio_only: whether joint steps train the WaveNet alone, with a clip's
       labels and without its dance.
     init_from: workdirs of finished runs whose trained parameters this one
@@ -75,6 +77,7 @@ class TrainOptions:
   control_dropout: float = 0.5
   accumulate: int = 1
   remat: bool = False
+  infonce_weight: float = 0.0
 
   @property
   def num_steps(self) -> int:

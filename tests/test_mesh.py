@@ -22,6 +22,7 @@ WITH_DROPOUT = {
   'train__context_dropout': 0.25,
   'pose__dropout': 0.1,
   'pose__describes': ('style', 'audio_features'),
+  'train__infonce_weight': 0.5,
 }
 
 

@@ -1,4 +1,4 @@
-"""The pure steps: pose alone, everything together, and held-out figures."""
+"""The pure steps of training: pose alone, and everything together."""
 
 import functools
 
@@ -11,14 +11,18 @@ from dance2wave.datasets.audio_features import NUM_AUDIO_FEATURES
 from dance2wave.errors import InputError
 from dance2wave.models.dance2wave import Dance2Wave
 from dance2wave.models.parts import WHOLE, Draws, Part
-from dance2wave.models.pose_transformer import NUM_HEADS, PHASE
+from dance2wave.models.pose_transformer import NUM_HEADS
 from dance2wave.options import Options
 from dance2wave.pose.clean import CLEAN_DELAY_S
 from dance2wave.pose.features import FEATURE_LOOK_AHEAD_FRAMES
+from dance2wave.training.contrast import (
+  contrast_losses,
+  match_sizes,
+  weigh_contrast,
+)
 from dance2wave.training.losses import (
   features_loss,
   head_losses,
-  masked_mean,
   style_losses,
   sum_head_losses,
   timbre_loss,
@@ -27,10 +31,8 @@ from dance2wave.training.prompts import draw_controls, drop_label
 from dance2wave.training.state import TrainState, all_finite
 from dance2wave.training.window import (
   draw_start,
-  last_start,
   said_and_true_bands,
   sound_losses,
-  window_nll,
 )
 
 
@@ -93,6 +95,7 @@ def make_model(options: Options, motion_dim: int, key) -> Dance2Wave:
     pose=pose,
     wave=wave,
     hears_heads=options.wave.hears_heads,
+    match=match_sizes(options),
     rngs=nnx.Rngs(key),
   )
 
@@ -109,20 +112,20 @@ def split_model(options: Options, motion_dim: int):
   return graphdef, init
 
 
-def _described(options, pose, context_BFC, batch, whole=None):
-  """Return the losses of what the pose transformer describes, if anything."""
-  losses, whole = {}, batch if whole is None else whole
-  context_BFC = context_BFC[..., : options.pose.width]
+def described(options, model, context_BFC, batch, part=WHOLE):
+  """Return the losses of what the context of a part tells beside rhythm."""
+  mine, context_BFC = part.of(batch), context_BFC[..., : options.pose.width]
+  losses = contrast_losses(options, model, context_BFC, batch, part)
   if 'style' in options.pose.describes:
-    logits_BS = pose.describe_style(context_BFC, batch['valid_BF'])
-    losses |= style_losses(logits_BS, batch['label_BS'], whole['label_BS'])
+    logits_BS = model.pose.describe_style(context_BFC, mine['valid_BF'])
+    losses |= style_losses(logits_BS, mine['label_BS'], batch['label_BS'])
   if 'audio_features' in options.pose.describes:
-    features_BFA = pose.describe_features(context_BFC)
-    losses |= features_loss(features_BFA, batch, whole)
+    features_BFA = model.pose.describe_features(context_BFC)
+    losses |= features_loss(features_BFA, mine, batch)
   return losses
 
 
-def _silent_context(options, batch):
+def silent_context(options, batch):
   """Return a context that says nothing, for a WaveNet without a dance."""
   width = options.pose.width + NUM_HEADS * options.wave.hears_heads
   shape = (*batch['valid_BF'].shape, width)
@@ -139,7 +142,7 @@ def _listen_in_training(options, model, batch, part, controls_key, dropout_key):
     Draws(dropout_key, part),
   )
   losses = head_losses(heads, mine, batch)
-  return context, losses | _described(options, model.pose, context, mine, batch)
+  return context, losses | described(options, model, context, batch, part)
 
 
 def _joint_loss(options, graphdef, params, batch, key, part=WHOLE):
@@ -160,7 +163,7 @@ def _joint_loss(options, graphdef, params, batch, key, part=WHOLE):
   )
   heads_weight = options.train.heads_weight
   total = losses['nll'] + heads_weight * sum_head_losses(losses)
-  return total, losses
+  return total + weigh_contrast(options, losses), losses
 
 
 def _pose_loss(options, graphdef, params, batch, key, part=WHOLE):
@@ -174,7 +177,8 @@ def _pose_loss(options, graphdef, params, batch, key, part=WHOLE):
     label = part.of(drop_label(options, label_key, batch['label_BS']))
     said, true = said_and_true_bands(options, model.wave, context, label, mine)
     losses |= timbre_loss(said, true, mine, batch)
-  return sum_head_losses(losses), losses
+  total = sum_head_losses(losses) + weigh_contrast(options, losses)
+  return total, losses
 
 
 def _audio_loss(options, graphdef, params, batch, key, part=WHOLE):
@@ -184,7 +188,7 @@ def _audio_loss(options, graphdef, params, batch, key, part=WHOLE):
   sound_key = jax.random.fold_in(key, 1)
   label = part.of(drop_label(options, label_key, batch['label_BS']))
   start = draw_start(options, start_key, batch)
-  context = part.of(_silent_context(options, batch))
+  context = part.of(silent_context(options, batch))
   losses = sound_losses(
     options, wave, context, label, batch, start, sound_key, part
   )
@@ -253,85 +257,3 @@ def make_train_step(options: Options, graphdef, optimizer, *, is_joint: bool):
   loss_fn = functools.partial(loss, options, graphdef)
   update = functools.partial(_update, loss_fn, optimizer, options.train)
   return jax.jit(update, donate_argnums=0)
-
-
-def _phase_cosine(heads_BFH, batch):
-  """Return the mean cosine between the phase head and the true phase."""
-  angle = 2 * jnp.pi * batch['beat_phase_BF']
-  phase = heads_BFH[..., PHASE:].astype(jnp.float32)
-  turned = phase[..., 0] * jnp.cos(angle) + phase[..., 1] * jnp.sin(angle)
-  length = jnp.sqrt(jnp.sum(phase**2, -1) + 1e-6)
-  known = batch['valid_BF'] & (batch['beat_phase_BF'] >= 0)
-  return masked_mean(turned / length, known)
-
-
-def _heard_in_dance(options, model, context, heads, batch):
-  """Return what the heads make of a dance: the losses and the phase."""
-  return {
-    **head_losses(heads, batch),
-    **_described(options, model.pose, context, batch),
-    'phase_cosine': _phase_cosine(heads, batch),
-  }
-
-
-def _evaluate_dance(options, graphdef, params, batch):
-  model = nnx.merge(graphdef, params)
-  motion = batch['motion_BFM'].astype(options.train.compute_dtype)
-  context, heads = model.listen(motion, batch['valid_BF'])
-  figures = _heard_in_dance(options, model, context, heads, batch)
-  others, is_other = _others(batch)
-  context_other, heads_other = (jnp.roll(x, 1, 0) for x in (context, heads))
-  if options.train.joint_steps:
-    nll = functools.partial(
-      window_nll,
-      options,
-      model.wave,
-      label_BS=jnp.zeros_like(batch['label_BS']),
-      start_B=last_start(options, batch) // 2,
-    )
-    shuffled = nll(context_BFC=context_other, batch=others)
-    figures['nll'] = nll(context_BFC=context, batch=batch)
-    figures['nll_shuffled_pose'] = jnp.where(is_other, shuffled, jnp.nan)
-    return figures
-  shuffled = _heard_in_dance(options, model, context_other, heads_other, others)
-  return figures | {f'{k}_shuffled_pose': v for k, v in shuffled.items()}
-
-
-def _evaluate_audio(options, graphdef, params, batch):
-  wave = nnx.merge(graphdef, params).wave
-  nll = functools.partial(
-    window_nll,
-    options,
-    wave,
-    _silent_context(options, batch),
-    start_B=last_start(options, batch) // 2,
-  )
-  label_BS = batch['label_BS']
-  others, is_other = _others(batch)
-  shuffled = nll(label_BS=jnp.roll(label_BS, 1, axis=0), batch=others)
-  return {
-    'nll': nll(label_BS=label_BS, batch=batch),
-    'nll_unlabelled': nll(label_BS=jnp.zeros_like(label_BS), batch=batch),
-    'nll_shuffled_label': jnp.where(is_other, shuffled, jnp.nan),
-  }
-
-
-def _others(batch):
-  """Return the batch with sound only where the neighbour is another clip."""
-  clip = batch['clip_index_B']
-  is_other_B = clip != jnp.roll(clip, 1)
-  heard = {'has_audio_B': batch['has_audio_B'] & is_other_B}
-  return batch | heard, jnp.any(is_other_B)
-
-
-def make_eval_step(options: Options, graphdef):
-  """Return `step(params, batch) -> figures`, held out; no label is said.
-
-  `nll_shuffled_pose` gives every clip its neighbour's dance: a model that
-  does not listen to the dance has both figures equal. It is not a number
-  where all neighbours are the same clip. An audio-only run is told labels,
-  and its control is the neighbour's labels.
-  """
-  is_audio = options.train.is_audio_only
-  evaluate = _evaluate_audio if is_audio else _evaluate_dance
-  return jax.jit(functools.partial(evaluate, options, graphdef))
