@@ -84,6 +84,7 @@ def get_config(dataset='synthetic_dance'):
   config.train.control_dropout = 0.5
   config.train.heads_weight = 1.0
   config.train.infonce_weight = 0.0
+  config.train.beat_contrast_weight = 0.0
   config.train.is_audio_only = False
   config.train.init_from = ()
   config.train.compute_dtype = 'float32'

@@ -89,6 +89,7 @@ def _check_sizes(o):
     'train.weight_decay': o.train.weight_decay,
     'train.heads_weight': o.train.heads_weight,
     'train.infonce_weight': o.train.infonce_weight,
+    'train.beat_contrast_weight': o.train.beat_contrast_weight,
     'train.past_noise': o.train.past_noise,
     'train.past_gain_db': o.train.past_gain_db,
     'pose.num_blocks': o.pose.num_blocks,
@@ -183,7 +184,7 @@ def _check_datasets(o):
     o.train.pose_steps,
     '0 where train.is_audio_only leaves the dance out',
   )
-  for key in ('infonce_weight',):
+  for key in ('infonce_weight', 'beat_contrast_weight'):
     value = getattr(o.train, key)
     _require(
       not is_alone or not value,

@@ -31,6 +31,8 @@ class TrainOptions:
     heads_weight: of the heads' loss in joint steps.
     infonce_weight: of telling a dance's sound from the same clip's sound a
       little earlier or later and from other clips'; 0 does without.
+    beat_contrast_weight: of contexts that differ where the motion turns and
+      are alike elsewhere; 0 does without.
     is_audio_only: whether joint steps train the WaveNet alone, with a clip's
       labels and without its dance.
     init_from: workdirs of finished runs whose trained parameters this one
@@ -78,6 +80,7 @@ class TrainOptions:
   accumulate: int = 1
   remat: bool = False
   infonce_weight: float = 0.0
+  beat_contrast_weight: float = 0.0
 
   @property
   def num_steps(self) -> int:

@@ -12,10 +12,12 @@ from test_mesh import random_batch
 from dance2wave.errors import InputError
 from dance2wave.models.match import Match
 from dance2wave.models.parts import Part
+from dance2wave.pose import features
 from dance2wave.pose.features import MOTION_DIM
 from dance2wave.training import contrast, step
 
-OPTIONS = options_with(train__infonce_weight=0.5)
+WEIGHTS = {'infonce_weight': 0.5, 'beat_contrast_weight': 0.25}
+OPTIONS = options_with(**{f'train__{k}': v for k, v in WEIGHTS.items()})
 FRAMES = 50
 
 
@@ -84,7 +86,7 @@ def loss_of(**train):
 def with_and_without():
   """(params, figures) of a run with every loss here, and of one without."""
   rows = []
-  for weights in ({'infonce_weight': 0.5}, {}):
+  for weights in (WEIGHTS, {}):
     options, params, loss = loss_of(**weights)
     rows.append((params, *loss(params, random_batch(options))))
   return rows
@@ -100,24 +102,27 @@ def test_without_weights_there_are_no_parameters_and_no_losses(
     jax.tree.leaves(plain_params),
   ):
     np.testing.assert_array_equal(a, b)
-  assert losses.keys() - plain.keys() == {'infonce'}
+  assert losses.keys() - plain.keys() == {'infonce', 'beat_contrast'}
   for key, value in plain.items():
     np.testing.assert_allclose(losses[key], value, rtol=1e-5, err_msg=key)
-  added = 0.5 * losses['infonce']
+  added = 0.5 * losses['infonce'] + 0.25 * losses['beat_contrast']
   np.testing.assert_allclose(total - plain_total, added, rtol=1e-4)
 
 
-def test_infonce_reaches_the_transformer_in_both_stages():
+def test_both_losses_reach_the_transformer_in_both_stages():
   for loss in (step._pose_loss, step._joint_loss):
     graphdef, init = step.split_model(OPTIONS, MOTION_DIM)
 
-    def infonce(params, loss=loss, graphdef=graphdef):
+    def both(params, loss=loss, graphdef=graphdef):
       batch, key = random_batch(OPTIONS), jax.random.key(1)
-      return loss(OPTIONS, graphdef, params, batch, key)[1]['infonce']
+      figures = loss(OPTIONS, graphdef, params, batch, key)[1]
+      return jnp.stack([figures['infonce'], figures['beat_contrast']])
 
-    grads = jax.jit(jax.grad(infonce))(init(jax.random.key(0)))
+    grads = jax.jit(jax.jacrev(both))(init(jax.random.key(0)))
     for name in ('embed', 'layers'):
-      assert float(optax.tree.norm(grads['pose'][name])) > 1e-4
+      for row in range(2):
+        mine = jax.tree.map(lambda g, row=row: g[row], grads['pose'][name])
+        assert float(optax.tree.norm(mine)) > 1e-4
     assert float(optax.tree.norm(grads['match'])) > 1e-4
 
 
@@ -147,10 +152,61 @@ def test_infonce_of_one_code_for_all_counts_what_is_known():
   np.testing.assert_allclose(sum(parts), together, rtol=1e-6)
 
 
+def test_beat_contrast_of_four_frames_by_hand():
+  """Distances 1, 4 and 2; the motion turns at frame 2 and is still at 3."""
+  context = jnp.array([[[0.0, 0.0], [0.6, 0.8], [0.6, 4.8], [0.6, 2.8]]])
+  trend = jnp.array([[1.0, 1.0, -1.0, 0.0]])
+  valid = jnp.ones((1, 4), bool)
+
+  def loss(context, trend=trend, valid=valid):
+    return contrast.beat_contrast(context, trend, valid, valid)
+
+  wanted = 0.5 * (1.0**2 + 0.0 + 2.0**2) / 3
+  assert float(loss(context)) == pytest.approx(wanted, rel=1e-5)
+  still = jnp.zeros((1, 4))
+  wanted = 0.5 * (1.0**2 + 4.0**2 + 2.0**2) / 3
+  assert float(loss(context, still)) == pytest.approx(wanted, rel=1e-5)
+  turns = jnp.array([[1.0, -1.0, 1.0, -1.0]])
+  wanted = 0.5 * (2.0**2 + 0.0 + 1.0**2) / 3
+  assert float(loss(context, turns)) == pytest.approx(wanted, rel=1e-4)
+  apart = jax.grad(loss)(context, turns)[0]
+  np.testing.assert_allclose(apart[0], [2 / 3 * 0.6, 2 / 3 * 0.8], rtol=1e-4)
+  short = jnp.arange(4)[None] < 2
+  assert float(loss(context, trend, short)) == pytest.approx(0.5, rel=1e-5)
+  same = jnp.zeros((1, 4, 2))
+  assert bool(jnp.isfinite(jax.grad(loss)(same, turns)).all())
+
+
+def test_trend_of_motion_is_that_of_how_far_a_pose_spreads():
+  """Arms that open for a second and close for a second."""
+  rate_hz, frames = 25, 75
+  opened = 1.0 - np.abs(np.arange(frames) % 50 - 25) / 25
+  pose = np.zeros((frames, 14, 3), np.float32)
+  pose[:, :, 1], pose[:, :, 2] = np.linspace(-1, 1, 14), 1.0
+  pose[:, 4, 0], pose[:, 7, 0] = -opened, opened
+  motion = features.motion_features(pose, rate_hz)
+  trend = contrast.motion_trend(jnp.asarray(motion)[None])[0]
+  np.testing.assert_array_equal(trend[3:23], 1.0)
+  np.testing.assert_array_equal(trend[28:47], -1.0)
+  np.testing.assert_array_equal(trend[53:72], 1.0)
+
+
 @pytest.mark.parametrize(
   'changes, words',
   [
     ({'train__infonce_weight': -1.0}, ('train.infonce_weight=-1.0', '>= 0')),
+    (
+      {'train__beat_contrast_weight': -1.0},
+      ('train.beat_contrast_weight=-1.0', '>= 0'),
+    ),
+    (
+      {
+        'train__beat_contrast_weight': 1.0,
+        'train__is_audio_only': True,
+        'train__pose_steps': 0,
+      },
+      ('train.beat_contrast_weight=1.0', 'is_audio_only'),
+    ),
     (
       {
         'train__infonce_weight': 1.0,

@@ -23,6 +23,7 @@ WITH_DROPOUT = {
   'pose__dropout': 0.1,
   'pose__describes': ('style', 'audio_features'),
   'train__infonce_weight': 0.5,
+  'train__beat_contrast_weight': 0.5,
 }
 
 

@@ -7,6 +7,7 @@ from dance2wave.models.layers import shift_frames
 from dance2wave.models.parts import WHOLE
 from dance2wave.models.timbre import band_levels
 from dance2wave.options import Options
+from dance2wave.pose.skeleton import SKELETONS
 from dance2wave.training.losses import heard, masked_mean
 
 # Sound of `Match`: the bands, and how far from a frame it is heard.
@@ -16,6 +17,10 @@ _NUM_BANDS, _REACH_S = 12, 0.2
 _SHIFTS_S = (0.08, 0.16, 0.24, 0.32, 0.4)
 _TEMPERATURE = 0.1
 _NEVER = -1e9
+_MARGIN = 3.0
+# Where motion features hold the coordinates of all joints, and what they do.
+_PLACES = 2 * len(SKELETONS['core14'])
+_VELOCITIES = slice(_PLACES, 2 * _PLACES)
 
 
 def match_sizes(options: Options) -> dict | None:
@@ -85,11 +90,54 @@ def _others(dance_BFK, sound_NFK, heard_NF, part):
   return cosines, is_other_BN[:, None] & heard_NF.T[None]
 
 
+def motion_trend(motion_BFM):
+  """Return (B, F) 1 where a pose spreads at each frame, -1 where it shrinks.
+
+  The sign of the slope of the standard deviation over a pose's coordinates.
+  Taken from the velocities and not from the difference of two poses, whose
+  sign at 50 Hz is mostly that of the landmarks' noise.
+  """
+  place, velocity = motion_BFM[..., :_PLACES], motion_BFM[..., _VELOCITIES]
+  centred = place - jnp.mean(place, axis=-1, keepdims=True)
+  return jnp.sign(jnp.sum(centred * velocity, axis=-1))
+
+
+def beat_contrast(context_BFC, trend_BF, valid_BF, whole_BF):
+  """Return the contrastive beat loss of neighbouring frames.
+
+  Frames whose motion keeps its trend are drawn together, and where it turns
+  they are pushed apart up to a distance of 3 (Yalta 2019, the contrastive
+  cost, there of what a sound becomes and here of what a dance becomes).
+
+  Args:
+    context_BFC: of the pose transformer.
+    trend_BF: from `motion_trend`.
+    valid_BF: which frames there are.
+    whole_BF: the same of the batch that these clips are a part of.
+  """
+  context = context_BFC.astype(jnp.float32)
+  square_BF = jnp.sum(jnp.diff(context, axis=1) ** 2, axis=-1)
+  distance_BF = jnp.sqrt(square_BF + 1e-6)
+  turns_BF = trend_BF[:, 1:] * trend_BF[:, :-1] < 0
+  short_BF = jnp.maximum(_MARGIN - distance_BF, 0.0)
+  loss_BF = 0.5 * jnp.where(turns_BF, short_BF**2, square_BF)
+  pairs_BF, whole_BF = (x[:, 1:] & x[:, :-1] for x in (valid_BF, whole_BF))
+  return masked_mean(loss_BF, pairs_BF, whole_BF)
+
+
 def contrast_losses(options: Options, model, context_BFC, batch, part=WHOLE):
   """Return a dict of those losses here that have a weight."""
   losses = {}
   if options.train.infonce_weight:
     losses['infonce'] = infonce(options, model.match, context_BFC, batch, part)
+  if options.train.beat_contrast_weight:
+    mine = part.of(batch)
+    losses['beat_contrast'] = beat_contrast(
+      context_BFC,
+      motion_trend(mine['motion_BFM']),
+      mine['valid_BF'],
+      batch['valid_BF'],
+    )
   return losses
 
 
@@ -97,6 +145,6 @@ def weigh_contrast(options: Options, losses):
   """Return the weighted sum of what `contrast_losses` has put into losses."""
   return sum(
     getattr(options.train, f'{name}_weight') * losses[name]
-    for name in ('infonce',)
+    for name in ('infonce', 'beat_contrast')
     if name in losses
   )
