@@ -22,6 +22,9 @@ class TrainOptions:
     past_noise: the WaveNet is given a past with noise of up to this standard
       deviation on the mu-law scale, so that it leans on the context.
     past_gain_db: it is given a past that is up to so much louder or softer.
+    past_dropout: up to so large a share of the samples of its past are zero.
+    time_jitter: share of frames at which it is given context and bands of the
+      frame before or after, so that it cannot lean on them to the frame.
     context_dropout: share of clips whose WaveNet is given no context.
     style_dropout: share of clips whose WaveNet is not told the style.
     true_bands: share of clips whose WaveNet is told the levels of bands that
@@ -81,6 +84,8 @@ class TrainOptions:
   remat: bool = False
   infonce_weight: float = 0.0
   beat_contrast_weight: float = 0.0
+  past_dropout: float = 0.0
+  time_jitter: float = 0.0
 
   @property
   def num_steps(self) -> int:

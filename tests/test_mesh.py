@@ -24,6 +24,8 @@ WITH_DROPOUT = {
   'pose__describes': ('style', 'audio_features'),
   'train__infonce_weight': 0.5,
   'train__beat_contrast_weight': 0.5,
+  'train__past_dropout': 0.5,
+  'train__time_jitter': 0.2,
 }
 
 

@@ -107,7 +107,7 @@ def beat_contrast(context_BFC, trend_BF, valid_BF, whole_BF):
 
   Frames whose motion keeps its trend are drawn together, and where it turns
   they are pushed apart up to a distance of 3 (Yalta 2019, the contrastive
-  cost, there of what a sound becomes and here of what a dance becomes).
+  cost; there the codes are of the music).
 
   Args:
     context_BFC: of the pose transformer.
