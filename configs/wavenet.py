@@ -80,6 +80,7 @@ def get_config(dataset='synthetic_dance'):
   config.train.past_gain_db = 6.0
   config.train.past_dropout = 0.0
   config.train.time_jitter = 0.0
+  config.train.self_fed = 0.0
   config.train.context_dropout = 0.0
   config.train.style_dropout = 1.0 / 4
   config.train.true_bands = 1.0

@@ -145,7 +145,13 @@ def _check_shares(o):
   }
   for key, value in shares.items():
     _require(0 <= value < 1, key, value, 'at least 0 and below 1')
-  for key in ('true_bands', 'control_dropout', 'past_dropout', 'time_jitter'):
+  for key in (
+    'true_bands',
+    'control_dropout',
+    'past_dropout',
+    'time_jitter',
+    'self_fed',
+  ):
     value = getattr(o.train, key)
     _require(0 <= value <= 1, f'train.{key}', value, 'from 0 to 1')
   _require(0 < o.sample.top_p <= 1, 'sample.top_p', o.sample.top_p, 'in (0, 1]')

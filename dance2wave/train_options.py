@@ -25,6 +25,8 @@ class TrainOptions:
     past_dropout: up to so large a share of the samples of its past are zero.
     time_jitter: share of frames at which it is given context and bands of the
       frame before or after, so that it cannot lean on them to the frame.
+    self_fed: share of its past that it has drawn itself; it grows from 0 to
+      this over the joint steps, and each of them takes a second pass.
     context_dropout: share of clips whose WaveNet is given no context.
     style_dropout: share of clips whose WaveNet is not told the style.
     true_bands: share of clips whose WaveNet is told the levels of bands that
@@ -86,6 +88,7 @@ class TrainOptions:
   beat_contrast_weight: float = 0.0
   past_dropout: float = 0.0
   time_jitter: float = 0.0
+  self_fed: float = 0.0
 
   @property
   def num_steps(self) -> int:

@@ -26,6 +26,7 @@ WITH_DROPOUT = {
   'train__beat_contrast_weight': 0.5,
   'train__past_dropout': 0.5,
   'train__time_jitter': 0.2,
+  'train__self_fed': 0.5,
 }
 
 

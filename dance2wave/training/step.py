@@ -28,6 +28,7 @@ from dance2wave.training.losses import (
   timbre_loss,
 )
 from dance2wave.training.prompts import draw_controls, drop_label
+from dance2wave.training.self_fed import self_fed_share
 from dance2wave.training.state import TrainState, all_finite
 from dance2wave.training.window import (
   draw_start,
@@ -145,8 +146,13 @@ def _listen_in_training(options, model, batch, part, controls_key, dropout_key):
   return context, losses | described(options, model, context, batch, part)
 
 
-def _joint_loss(options, graphdef, params, batch, key, part=WHOLE):
-  """Return what the clips of a part add to the loss and figures of a batch."""
+def _joint_loss(
+  options, graphdef, params, batch, key, part=WHOLE, self_fed=None
+):
+  """Return what the clips of a part add to the loss and figures of a batch.
+
+  `self_fed` is the share of the past that the WaveNet draws itself, if any.
+  """
   model = nnx.merge(graphdef, params)
   start_key, context_key, label_key, dropout_key = jax.random.split(key, 4)
   sound_key, controls_key = (jax.random.fold_in(key, n) for n in (1, 2))
@@ -159,7 +165,7 @@ def _joint_loss(options, graphdef, params, batch, key, part=WHOLE):
   label = part.of(drop_label(options, label_key, batch['label_BS']))
   start = draw_start(options, start_key, batch)
   losses |= sound_losses(
-    options, model.wave, context, label, batch, start, sound_key, part
+    options, model.wave, context, label, batch, start, sound_key, part, self_fed
   )
   heads_weight = options.train.heads_weight
   total = losses['nll'] + heads_weight * sum_head_losses(losses)
@@ -181,7 +187,9 @@ def _pose_loss(options, graphdef, params, batch, key, part=WHOLE):
   return total, losses
 
 
-def _audio_loss(options, graphdef, params, batch, key, part=WHOLE):
+def _audio_loss(
+  options, graphdef, params, batch, key, part=WHOLE, self_fed=None
+):
   """Return the same of a step that trains the WaveNet alone."""
   wave = nnx.merge(graphdef, params).wave
   start_key, _, label_key, _ = jax.random.split(key, 4)
@@ -190,7 +198,7 @@ def _audio_loss(options, graphdef, params, batch, key, part=WHOLE):
   start = draw_start(options, start_key, batch)
   context = part.of(silent_context(options, batch))
   losses = sound_losses(
-    options, wave, context, label, batch, start, sound_key, part
+    options, wave, context, label, batch, start, sound_key, part, self_fed
   )
   return losses['nll'] + sum_head_losses(losses), losses
 
@@ -215,8 +223,18 @@ def _gradients(loss_fn, accumulate, params, batch, key):
   return jax.lax.scan(add, first, jnp.arange(1, accumulate))[0]
 
 
-def _update(loss_fn, optimizer, train, state, batch, key):
-  key = jax.random.fold_in(key, state.step)
+def _loss_at(options, graphdef, is_joint, step):
+  """Return the loss of a step of a stage, `(params, batch, key, part)`."""
+  if not is_joint:
+    return functools.partial(_pose_loss, options, graphdef)
+  loss = _audio_loss if options.train.is_audio_only else _joint_loss
+  share = self_fed_share(options, step)
+  return functools.partial(loss, options, graphdef, self_fed=share)
+
+
+def _update(options, graphdef, optimizer, is_joint, state, batch, key):
+  train, key = options.train, jax.random.fold_in(key, state.step)
+  loss_fn = _loss_at(options, graphdef, is_joint, state.step)
   (loss, figures), grads = _gradients(
     loss_fn, train.accumulate, state.params, batch, key
   )
@@ -252,8 +270,5 @@ def make_train_step(options: Options, graphdef, optimizer, *, is_joint: bool):
   batch, loss or gradients hold a NaN or an infinity changes nothing but the
   number of the step, and its figure `skipped` is set.
   """
-  second = _audio_loss if options.train.is_audio_only else _joint_loss
-  loss = second if is_joint else _pose_loss
-  loss_fn = functools.partial(loss, options, graphdef)
-  update = functools.partial(_update, loss_fn, optimizer, options.train)
+  update = functools.partial(_update, options, graphdef, optimizer, is_joint)
   return jax.jit(update, donate_argnums=0)

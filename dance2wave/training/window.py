@@ -10,6 +10,7 @@ from dance2wave.models.timbre import band_levels
 from dance2wave.options import Options
 from dance2wave.training.losses import timbre_loss, wave_nll
 from dance2wave.training.prompts import jitter_frames, take_frames
+from dance2wave.training.self_fed import feed_itself
 
 
 def cut_window(options: Options, context_BFC, batch, start_B):
@@ -120,12 +121,14 @@ def window_nll(
   wear_key=None,
   part=WHOLE,
   bands_BFK=None,
+  self_fed=None,
 ):
   """Return nats per sample; the past is worn where a key for it is given.
 
   Context and label are of the clips of `part`, batch and start of all: the
   parts' results add up to that of the batch. `bands_BFK` are levels of bands
-  to be told, where the WaveNet is told any, for its own.
+  to be told, where the WaveNet is told any, for its own. `self_fed` is the
+  share of blocks of the past that the WaveNet draws itself, where any.
   """
   mine, start = part.of((batch, start_B))
   window = cut_window(options, context_BFC, mine, start)
@@ -133,6 +136,11 @@ def window_nll(
   if bands is not None:
     bands = _cut(bands, start, options.window_frames + 1)
   condition = wave.condition(window['context'], label_BS, bands)
+  if self_fed is not None:
+    fed_key = jax.random.fold_in(wear_key, 2)
+    window['past'] = feed_itself(
+      options, wave, window, condition, self_fed, fed_key, part
+    )
   train = options.train
   is_worn = train.past_noise or train.past_gain_db or train.past_dropout
   if wear_key is not None and is_worn:
@@ -171,7 +179,15 @@ def _told_bands(options, key, said_BFK, true_BFK, part):
 
 
 def sound_losses(
-  options, wave, context_BFC, label_BS, batch, start_B, key, part=WHOLE
+  options,
+  wave,
+  context_BFC,
+  label_BS,
+  batch,
+  start_B,
+  key,
+  part=WHOLE,
+  self_fed=None,
 ):
   """Return `nll` of a window in training, and `timbre` where there is one.
 
@@ -189,6 +205,15 @@ def sound_losses(
     told = jitter_frames(options, jitter_key, batch['valid_BF'], part)
     context_BFC, bands = take_frames((context_BFC, bands), told)
   losses['nll'] = window_nll(
-    options, wave, context_BFC, label_BS, batch, start_B, wear_key, part, bands
+    options,
+    wave,
+    context_BFC,
+    label_BS,
+    batch,
+    start_B,
+    wear_key,
+    part,
+    bands,
+    self_fed,
   )
   return losses
