@@ -141,10 +141,11 @@ def contrast_losses(options: Options, model, context_BFC, batch, part=WHOLE):
   return losses
 
 
-def weigh_contrast(options: Options, losses):
-  """Return the weighted sum of what `contrast_losses` has put into losses."""
-  return sum(
+def add_contrast(options: Options, total, losses):
+  """Add to a total what `contrast_losses` has put into losses, weighted."""
+  weighted = (
     getattr(options.train, f'{name}_weight') * losses[name]
     for name in ('infonce', 'beat_contrast')
     if name in losses
   )
+  return sum(weighted, start=total)

@@ -16,9 +16,9 @@ from dance2wave.options import Options
 from dance2wave.pose.clean import CLEAN_DELAY_S
 from dance2wave.pose.features import FEATURE_LOOK_AHEAD_FRAMES
 from dance2wave.training.contrast import (
+  add_contrast,
   contrast_losses,
   match_sizes,
-  weigh_contrast,
 )
 from dance2wave.training.losses import (
   features_loss,
@@ -169,7 +169,7 @@ def _joint_loss(
   )
   heads_weight = options.train.heads_weight
   total = losses['nll'] + heads_weight * sum_head_losses(losses)
-  return total + weigh_contrast(options, losses), losses
+  return add_contrast(options, total, losses), losses
 
 
 def _pose_loss(options, graphdef, params, batch, key, part=WHOLE):
@@ -183,7 +183,7 @@ def _pose_loss(options, graphdef, params, batch, key, part=WHOLE):
     label = part.of(drop_label(options, label_key, batch['label_BS']))
     said, true = said_and_true_bands(options, model.wave, context, label, mine)
     losses |= timbre_loss(said, true, mine, batch)
-  total = sum_head_losses(losses) + weigh_contrast(options, losses)
+  total = add_contrast(options, sum_head_losses(losses), losses)
   return total, losses
 
 
