@@ -88,6 +88,8 @@ def _check_sizes(o):
     'train.warmup_steps': o.train.warmup_steps,
     'train.weight_decay': o.train.weight_decay,
     'train.heads_weight': o.train.heads_weight,
+    'train.infonce_weight': o.train.infonce_weight,
+    'train.beat_contrast_weight': o.train.beat_contrast_weight,
     'train.past_noise': o.train.past_noise,
     'train.past_gain_db': o.train.past_gain_db,
     'pose.num_blocks': o.pose.num_blocks,
@@ -143,7 +145,13 @@ def _check_shares(o):
   }
   for key, value in shares.items():
     _require(0 <= value < 1, key, value, 'at least 0 and below 1')
-  for key in ('true_bands', 'control_dropout'):
+  for key in (
+    'true_bands',
+    'control_dropout',
+    'past_dropout',
+    'time_jitter',
+    'self_fed',
+  ):
     value = getattr(o.train, key)
     _require(0 <= value <= 1, f'train.{key}', value, 'from 0 to 1')
   _require(0 < o.sample.top_p <= 1, 'sample.top_p', o.sample.top_p, 'in (0, 1]')
@@ -182,6 +190,14 @@ def _check_datasets(o):
     o.train.pose_steps,
     '0 where train.is_audio_only leaves the dance out',
   )
+  for key in ('infonce_weight', 'beat_contrast_weight'):
+    value = getattr(o.train, key)
+    _require(
+      not is_alone or not value,
+      f'train.{key}',
+      value,
+      '0 where train.is_audio_only leaves the dance out',
+    )
 
 
 CHECKS = (

@@ -22,6 +22,11 @@ WITH_DROPOUT = {
   'train__context_dropout': 0.25,
   'pose__dropout': 0.1,
   'pose__describes': ('style', 'audio_features'),
+  'train__infonce_weight': 0.5,
+  'train__beat_contrast_weight': 0.5,
+  'train__past_dropout': 0.5,
+  'train__time_jitter': 0.2,
+  'train__self_fed': 0.5,
 }
 
 

@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 from flax import nnx
 
+from dance2wave.models.match import Match
 from dance2wave.models.pose_transformer import (
   NUM_HEADS,
   PoseTransformer,
@@ -21,14 +22,18 @@ class Dance2Wave(nnx.Module):
     pose: keyword arguments of `PoseTransformer`.
     wave: keyword arguments of `WaveNet` but for `context_dim`.
     hears_heads: whether the WaveNet is given the heads' activations.
+    match: keyword arguments of `Match` but for `context_dim`, for training
+      that compares dance and sound; None for none.
     rngs: from which parameters are drawn.
   """
 
-  def __init__(self, *, pose, wave, hears_heads=True, rngs):
+  def __init__(self, *, pose, wave, hears_heads=True, match=None, rngs):
     self.hears_heads = hears_heads
     self.pose = PoseTransformer(**pose, rngs=rngs)
     context_dim = pose['width'] + NUM_HEADS * hears_heads
     self.wave = WaveNet(**wave, context_dim=context_dim, rngs=rngs)
+    if match is not None:
+      self.match = Match(**match, context_dim=pose['width'], rngs=rngs)
 
   def listen(self, motion_BFM, valid_BF, controls_BN=None, draws=None):
     """Return the WaveNet's context (B, F, C) and head logits (B, F, H)."""

@@ -20,6 +20,7 @@ from dance2wave.pose.features import MOTION_DIM
 from dance2wave.training import hosts, sharding, step
 from dance2wave.training import optimizer as optimizer_lib
 from dance2wave.training.checkpoint import Checkpoints
+from dance2wave.training.held_out import make_eval_step
 from dance2wave.training.interrupt import hold_signals
 from dance2wave.training.pace import Pace
 from dance2wave.training.skips import Skips
@@ -173,7 +174,7 @@ class _HeldOut:
     self._batches = [
       batches.batch(i) for i in range(options.train.eval_batches)
     ]
-    self._step = step.make_eval_step(options, graphdef)
+    self._step = make_eval_step(options, graphdef)
     self._mesh = mesh
 
   def __call__(self, params) -> dict[str, float]:

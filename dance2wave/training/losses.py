@@ -47,7 +47,7 @@ def _known(batch):
   return batch['valid_BF'] & (batch['beat_phase_BF'] >= 0)
 
 
-def _heard(batch):
+def heard(batch):
   """Return (B, F) bool: where there is sound."""
   return batch['valid_BF'] & batch['has_audio_B'][:, None]
 
@@ -69,7 +69,7 @@ def head_losses(heads_BFH, batch, whole=None):
   losses = {}
   for index, name in enumerate(HEADS[:PHASE]):
     loss_BF = binary_cross_entropy(heads[..., index], batch[f'{name}_BF'])
-    mask = _known if name in ('beat', 'half_beat') else _heard
+    mask = _known if name in ('beat', 'half_beat') else heard
     losses[name] = masked_mean(loss_BF, mask(batch), mask(whole))
   angle = 2 * jnp.pi * batch['beat_phase_BF']
   wanted = jnp.stack([jnp.cos(angle), jnp.sin(angle)], axis=-1)
@@ -117,7 +117,7 @@ def timbre_loss(said_BFK, true_BFK, batch, whole):
   `whole` is the batch that these clips are a part of; see `masked_mean`.
   """
   error_BF = jnp.mean((said_BFK.astype(jnp.float32) - true_BFK) ** 2, -1)
-  return {'timbre': masked_mean(error_BF, _heard(batch), _heard(whole))}
+  return {'timbre': masked_mean(error_BF, heard(batch), heard(whole))}
 
 
 def sum_head_losses(losses):

@@ -21,10 +21,10 @@ DECAY_RULES = (
 
 # Axes of input and output of what Muon makes orthogonal; what stands before
 # them is a stack of matrices. Biases, scales, tables and the layers at both
-# ends get Adam (Jordan 2024), and so does the pose transformer, which learns
-# the phase of the beat worse with Muon.
+# ends get Adam (Jordan 2024), and so do the pose transformer, which learns the
+# phase of the beat worse with Muon, and what compares it to the sound.
 MATRIX_RULES = (
-  (r'(^|/)pose/', None),
+  (r'(^|/)(pose|match)/', None),
   (r'(^|/)(bias|taps_bias|scale|style)$', None),
   (r'(^|/)(embed|logits)/kernel$', None),
   (r'(^|/)kernel$', MuonDimensionNumbers(0, 1)),

@@ -9,6 +9,7 @@ from dance2wave.models.controls import (
   encode_controls,
 )
 from dance2wave.models.loudness import level_db
+from dance2wave.models.parts import WHOLE
 from dance2wave.options import Options
 
 # Who asks for a tempo or an energy is seldom exactly right.
@@ -19,6 +20,31 @@ def drop_label(options: Options, key, label_BS):
   """Return the labels (B, S), those of some clips set to zero."""
   said_B = jax.random.uniform(key, label_BS.shape[:1])
   return label_BS * (said_B >= options.train.style_dropout)[:, None]
+
+
+def jitter_frames(options: Options, key, valid_BF, part=WHOLE):
+  """Return of which frame (B, F) the WaveNet is told at each frame.
+
+  That is the frame before or after it for a share `train.time_jitter` of
+  frames, each with half the probability, and else the frame itself
+  (Chorowski 2019, the jitter of latents, where the share is 0.12). A clip's
+  ends are not left.
+  """
+  drawn = jax.random.uniform(key, valid_BF.shape)
+  half, frames = 0.5 * options.train.time_jitter, valid_BF.shape[1]
+  step = jnp.int32(drawn > 1.0 - half) - jnp.int32(drawn < half)
+  own = jnp.arange(frames)[None]
+  told = own + step
+  last = jnp.sum(valid_BF, axis=1, keepdims=True) - 1
+  is_there = (own <= last) & (told >= 0) & (told <= last)
+  return part.of(jnp.where(is_there, told, own))
+
+
+def take_frames(tree, frames_BF):
+  """Return arrays (B, F, C) of a tree at other frames."""
+  return jax.tree.map(
+    lambda x: jnp.take_along_axis(x, frames_BF[..., None], axis=1), tree
+  )
 
 
 def true_tempo_bpm(options: Options, batch):

@@ -1,4 +1,4 @@
-"""The pure steps: pose alone, everything together, and held-out figures."""
+"""The pure steps of training: pose alone, and everything together."""
 
 import functools
 
@@ -11,26 +11,29 @@ from dance2wave.datasets.audio_features import NUM_AUDIO_FEATURES
 from dance2wave.errors import InputError
 from dance2wave.models.dance2wave import Dance2Wave
 from dance2wave.models.parts import WHOLE, Draws, Part
-from dance2wave.models.pose_transformer import NUM_HEADS, PHASE
+from dance2wave.models.pose_transformer import NUM_HEADS
 from dance2wave.options import Options
 from dance2wave.pose.clean import CLEAN_DELAY_S
 from dance2wave.pose.features import FEATURE_LOOK_AHEAD_FRAMES
+from dance2wave.training.contrast import (
+  add_contrast,
+  contrast_losses,
+  match_sizes,
+)
 from dance2wave.training.losses import (
   features_loss,
   head_losses,
-  masked_mean,
   style_losses,
   sum_head_losses,
   timbre_loss,
 )
 from dance2wave.training.prompts import draw_controls, drop_label
+from dance2wave.training.self_fed import self_fed_share
 from dance2wave.training.state import TrainState, all_finite
 from dance2wave.training.window import (
   draw_start,
-  last_start,
   said_and_true_bands,
   sound_losses,
-  window_nll,
 )
 
 
@@ -93,6 +96,7 @@ def make_model(options: Options, motion_dim: int, key) -> Dance2Wave:
     pose=pose,
     wave=wave,
     hears_heads=options.wave.hears_heads,
+    match=match_sizes(options),
     rngs=nnx.Rngs(key),
   )
 
@@ -109,20 +113,20 @@ def split_model(options: Options, motion_dim: int):
   return graphdef, init
 
 
-def _described(options, pose, context_BFC, batch, whole=None):
-  """Return the losses of what the pose transformer describes, if anything."""
-  losses, whole = {}, batch if whole is None else whole
-  context_BFC = context_BFC[..., : options.pose.width]
+def described(options, model, context_BFC, batch, part=WHOLE):
+  """Return the losses of what the context of a part tells beside rhythm."""
+  mine, context_BFC = part.of(batch), context_BFC[..., : options.pose.width]
+  losses = contrast_losses(options, model, context_BFC, batch, part)
   if 'style' in options.pose.describes:
-    logits_BS = pose.describe_style(context_BFC, batch['valid_BF'])
-    losses |= style_losses(logits_BS, batch['label_BS'], whole['label_BS'])
+    logits_BS = model.pose.describe_style(context_BFC, mine['valid_BF'])
+    losses |= style_losses(logits_BS, mine['label_BS'], batch['label_BS'])
   if 'audio_features' in options.pose.describes:
-    features_BFA = pose.describe_features(context_BFC)
-    losses |= features_loss(features_BFA, batch, whole)
+    features_BFA = model.pose.describe_features(context_BFC)
+    losses |= features_loss(features_BFA, mine, batch)
   return losses
 
 
-def _silent_context(options, batch):
+def silent_context(options, batch):
   """Return a context that says nothing, for a WaveNet without a dance."""
   width = options.pose.width + NUM_HEADS * options.wave.hears_heads
   shape = (*batch['valid_BF'].shape, width)
@@ -139,11 +143,16 @@ def _listen_in_training(options, model, batch, part, controls_key, dropout_key):
     Draws(dropout_key, part),
   )
   losses = head_losses(heads, mine, batch)
-  return context, losses | _described(options, model.pose, context, mine, batch)
+  return context, losses | described(options, model, context, batch, part)
 
 
-def _joint_loss(options, graphdef, params, batch, key, part=WHOLE):
-  """Return what the clips of a part add to the loss and figures of a batch."""
+def _joint_loss(
+  options, graphdef, params, batch, key, part=WHOLE, self_fed=None
+):
+  """Return what the clips of a part add to the loss and figures of a batch.
+
+  `self_fed` is the share of the past that the WaveNet draws itself, if any.
+  """
   model = nnx.merge(graphdef, params)
   start_key, context_key, label_key, dropout_key = jax.random.split(key, 4)
   sound_key, controls_key = (jax.random.fold_in(key, n) for n in (1, 2))
@@ -156,11 +165,11 @@ def _joint_loss(options, graphdef, params, batch, key, part=WHOLE):
   label = part.of(drop_label(options, label_key, batch['label_BS']))
   start = draw_start(options, start_key, batch)
   losses |= sound_losses(
-    options, model.wave, context, label, batch, start, sound_key, part
+    options, model.wave, context, label, batch, start, sound_key, part, self_fed
   )
   heads_weight = options.train.heads_weight
   total = losses['nll'] + heads_weight * sum_head_losses(losses)
-  return total, losses
+  return add_contrast(options, total, losses), losses
 
 
 def _pose_loss(options, graphdef, params, batch, key, part=WHOLE):
@@ -174,19 +183,22 @@ def _pose_loss(options, graphdef, params, batch, key, part=WHOLE):
     label = part.of(drop_label(options, label_key, batch['label_BS']))
     said, true = said_and_true_bands(options, model.wave, context, label, mine)
     losses |= timbre_loss(said, true, mine, batch)
-  return sum_head_losses(losses), losses
+  total = add_contrast(options, sum_head_losses(losses), losses)
+  return total, losses
 
 
-def _audio_loss(options, graphdef, params, batch, key, part=WHOLE):
+def _audio_loss(
+  options, graphdef, params, batch, key, part=WHOLE, self_fed=None
+):
   """Return the same of a step that trains the WaveNet alone."""
   wave = nnx.merge(graphdef, params).wave
   start_key, _, label_key, _ = jax.random.split(key, 4)
   sound_key = jax.random.fold_in(key, 1)
   label = part.of(drop_label(options, label_key, batch['label_BS']))
   start = draw_start(options, start_key, batch)
-  context = part.of(_silent_context(options, batch))
+  context = part.of(silent_context(options, batch))
   losses = sound_losses(
-    options, wave, context, label, batch, start, sound_key, part
+    options, wave, context, label, batch, start, sound_key, part, self_fed
   )
   return losses['nll'] + sum_head_losses(losses), losses
 
@@ -211,8 +223,18 @@ def _gradients(loss_fn, accumulate, params, batch, key):
   return jax.lax.scan(add, first, jnp.arange(1, accumulate))[0]
 
 
-def _update(loss_fn, optimizer, train, state, batch, key):
-  key = jax.random.fold_in(key, state.step)
+def _loss_at(options, graphdef, is_joint, step):
+  """Return the loss of a step of a stage, `(params, batch, key, part)`."""
+  if not is_joint:
+    return functools.partial(_pose_loss, options, graphdef)
+  loss = _audio_loss if options.train.is_audio_only else _joint_loss
+  share = self_fed_share(options, step)
+  return functools.partial(loss, options, graphdef, self_fed=share)
+
+
+def _update(options, graphdef, optimizer, is_joint, state, batch, key):
+  train, key = options.train, jax.random.fold_in(key, state.step)
+  loss_fn = _loss_at(options, graphdef, is_joint, state.step)
   (loss, figures), grads = _gradients(
     loss_fn, train.accumulate, state.params, batch, key
   )
@@ -248,90 +270,5 @@ def make_train_step(options: Options, graphdef, optimizer, *, is_joint: bool):
   batch, loss or gradients hold a NaN or an infinity changes nothing but the
   number of the step, and its figure `skipped` is set.
   """
-  second = _audio_loss if options.train.is_audio_only else _joint_loss
-  loss = second if is_joint else _pose_loss
-  loss_fn = functools.partial(loss, options, graphdef)
-  update = functools.partial(_update, loss_fn, optimizer, options.train)
+  update = functools.partial(_update, options, graphdef, optimizer, is_joint)
   return jax.jit(update, donate_argnums=0)
-
-
-def _phase_cosine(heads_BFH, batch):
-  """Return the mean cosine between the phase head and the true phase."""
-  angle = 2 * jnp.pi * batch['beat_phase_BF']
-  phase = heads_BFH[..., PHASE:].astype(jnp.float32)
-  turned = phase[..., 0] * jnp.cos(angle) + phase[..., 1] * jnp.sin(angle)
-  length = jnp.sqrt(jnp.sum(phase**2, -1) + 1e-6)
-  known = batch['valid_BF'] & (batch['beat_phase_BF'] >= 0)
-  return masked_mean(turned / length, known)
-
-
-def _heard_in_dance(options, model, context, heads, batch):
-  """Return what the heads make of a dance: the losses and the phase."""
-  return {
-    **head_losses(heads, batch),
-    **_described(options, model.pose, context, batch),
-    'phase_cosine': _phase_cosine(heads, batch),
-  }
-
-
-def _evaluate_dance(options, graphdef, params, batch):
-  model = nnx.merge(graphdef, params)
-  motion = batch['motion_BFM'].astype(options.train.compute_dtype)
-  context, heads = model.listen(motion, batch['valid_BF'])
-  figures = _heard_in_dance(options, model, context, heads, batch)
-  others, is_other = _others(batch)
-  context_other, heads_other = (jnp.roll(x, 1, 0) for x in (context, heads))
-  if options.train.joint_steps:
-    nll = functools.partial(
-      window_nll,
-      options,
-      model.wave,
-      label_BS=jnp.zeros_like(batch['label_BS']),
-      start_B=last_start(options, batch) // 2,
-    )
-    shuffled = nll(context_BFC=context_other, batch=others)
-    figures['nll'] = nll(context_BFC=context, batch=batch)
-    figures['nll_shuffled_pose'] = jnp.where(is_other, shuffled, jnp.nan)
-    return figures
-  shuffled = _heard_in_dance(options, model, context_other, heads_other, others)
-  return figures | {f'{k}_shuffled_pose': v for k, v in shuffled.items()}
-
-
-def _evaluate_audio(options, graphdef, params, batch):
-  wave = nnx.merge(graphdef, params).wave
-  nll = functools.partial(
-    window_nll,
-    options,
-    wave,
-    _silent_context(options, batch),
-    start_B=last_start(options, batch) // 2,
-  )
-  label_BS = batch['label_BS']
-  others, is_other = _others(batch)
-  shuffled = nll(label_BS=jnp.roll(label_BS, 1, axis=0), batch=others)
-  return {
-    'nll': nll(label_BS=label_BS, batch=batch),
-    'nll_unlabelled': nll(label_BS=jnp.zeros_like(label_BS), batch=batch),
-    'nll_shuffled_label': jnp.where(is_other, shuffled, jnp.nan),
-  }
-
-
-def _others(batch):
-  """Return the batch with sound only where the neighbour is another clip."""
-  clip = batch['clip_index_B']
-  is_other_B = clip != jnp.roll(clip, 1)
-  heard = {'has_audio_B': batch['has_audio_B'] & is_other_B}
-  return batch | heard, jnp.any(is_other_B)
-
-
-def make_eval_step(options: Options, graphdef):
-  """Return `step(params, batch) -> figures`, held out; no label is said.
-
-  `nll_shuffled_pose` gives every clip its neighbour's dance: a model that
-  does not listen to the dance has both figures equal. It is not a number
-  where all neighbours are the same clip. An audio-only run is told labels,
-  and its control is the neighbour's labels.
-  """
-  is_audio = options.train.is_audio_only
-  evaluate = _evaluate_audio if is_audio else _evaluate_dance
-  return jax.jit(functools.partial(evaluate, options, graphdef))

@@ -9,6 +9,8 @@ from dance2wave.models.quantise import bend
 from dance2wave.models.timbre import band_levels
 from dance2wave.options import Options
 from dance2wave.training.losses import timbre_loss, wave_nll
+from dance2wave.training.prompts import jitter_frames, take_frames
+from dance2wave.training.self_fed import feed_itself
 
 
 def cut_window(options: Options, context_BFC, batch, start_B):
@@ -78,10 +80,11 @@ def draw_start(options, key, batch):
 
 
 def _worn(options, key, past_BT, part=WHOLE):
-  """Change the gain of every clip's past and put noise on it, as asked.
+  """Change the gain of every clip's past, put noise on it and drop samples.
 
   What the WaveNet cannot copy from its past, it must take from the context.
-  Gains and levels of noise are drawn for each clip, from nothing to the most.
+  Gains, levels of noise and shares of samples that are dropped, which are
+  zero, are drawn for each clip, from nothing to the most that is asked for.
   """
   gain_key, level_key, noise_key = jax.random.split(key, 3)
   clips = past_BT.shape[0] * part.count
@@ -92,7 +95,20 @@ def _worn(options, key, past_BT, part=WHOLE):
   noise = jax.random.normal(noise_key, (clips, past_BT.shape[1]))
   gain_db, level, noise = part.of((gain_db, level, noise))
   bent_BT = bend(past_BT * 10.0 ** (gain_db / 20.0), options.wave.levels)
-  return bent_BT + level * noise
+  bent_BT = bent_BT + level * noise
+  if options.train.past_dropout:
+    drop_key = jax.random.fold_in(key, 1)
+    bent_BT = bent_BT * _is_kept(options, drop_key, bent_BT.shape, part)
+  return bent_BT
+
+
+def _is_kept(options, key, shape, part):
+  """Draw which samples (B, T) of the past are not dropped."""
+  share_key, drop_key = jax.random.split(key)
+  clips, samples = shape[0] * part.count, shape[1]
+  most = options.train.past_dropout
+  share = most * jax.random.uniform(share_key, (clips, 1))
+  return part.of(jax.random.uniform(drop_key, (clips, samples)) >= share)
 
 
 def window_nll(
@@ -105,12 +121,14 @@ def window_nll(
   wear_key=None,
   part=WHOLE,
   bands_BFK=None,
+  self_fed=None,
 ):
   """Return nats per sample; the past is worn where a key for it is given.
 
   Context and label are of the clips of `part`, batch and start of all: the
   parts' results add up to that of the batch. `bands_BFK` are levels of bands
-  to be told, where the WaveNet is told any, for its own.
+  to be told, where the WaveNet is told any, for its own. `self_fed` is the
+  share of blocks of the past that the WaveNet draws itself, where any.
   """
   mine, start = part.of((batch, start_B))
   window = cut_window(options, context_BFC, mine, start)
@@ -118,7 +136,13 @@ def window_nll(
   if bands is not None:
     bands = _cut(bands, start, options.window_frames + 1)
   condition = wave.condition(window['context'], label_BS, bands)
-  is_worn = options.train.past_noise or options.train.past_gain_db
+  if self_fed is not None:
+    fed_key = jax.random.fold_in(wear_key, 2)
+    window['past'] = feed_itself(
+      options, wave, window, condition, self_fed, fed_key, part
+    )
+  train = options.train
+  is_worn = train.past_noise or train.past_gain_db or train.past_dropout
   if wear_key is not None and is_worn:
     past = _worn(options, wear_key, window['past'], part)
   else:
@@ -155,7 +179,15 @@ def _told_bands(options, key, said_BFK, true_BFK, part):
 
 
 def sound_losses(
-  options, wave, context_BFC, label_BS, batch, start_B, key, part=WHOLE
+  options,
+  wave,
+  context_BFC,
+  label_BS,
+  batch,
+  start_B,
+  key,
+  part=WHOLE,
+  self_fed=None,
 ):
   """Return `nll` of a window in training, and `timbre` where there is one.
 
@@ -168,7 +200,20 @@ def sound_losses(
     said, true = said_and_true_bands(options, wave, context_BFC, label_BS, mine)
     losses = timbre_loss(said, true, mine, batch)
     bands = _told_bands(options, bands_key, said, true, part)
+  if options.train.time_jitter:
+    jitter_key = jax.random.fold_in(key, 2)
+    told = jitter_frames(options, jitter_key, batch['valid_BF'], part)
+    context_BFC, bands = take_frames((context_BFC, bands), told)
   losses['nll'] = window_nll(
-    options, wave, context_BFC, label_BS, batch, start_B, wear_key, part, bands
+    options,
+    wave,
+    context_BFC,
+    label_BS,
+    batch,
+    start_B,
+    wear_key,
+    part,
+    bands,
+    self_fed,
   )
   return losses

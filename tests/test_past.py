@@ -1,0 +1,216 @@
+"""What a WaveNet in training is given of its past and of the dance."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from small_config import options_with
+from test_mesh import random_batch
+
+from dance2wave.errors import InputError
+from dance2wave.models.parts import WHOLE, Part
+from dance2wave.models.quantise import bend, mu_law_decode
+from dance2wave.pose.features import MOTION_DIM
+from dance2wave.training import prompts, self_fed, step, window
+
+CLEAN = {'train__past_noise': 0.0, 'train__past_gain_db': 0.0}
+KEY = jax.random.key(0)
+
+
+def test_past_dropout_zeroes_a_share_of_samples_up_to_what_is_asked():
+  past = jnp.full((64, 2000), 0.3)
+  bent = bend(past)
+  for most in (0.5, 1.0):
+    options = options_with(train__past_dropout=most, **CLEAN)
+    worn = window._worn(options, KEY, past)
+    is_zero = worn == 0.0
+    np.testing.assert_allclose(worn, jnp.where(is_zero, 0.0, bent), rtol=1e-6)
+    shares = jnp.mean(is_zero, axis=1)
+    assert shares.min() < 0.1 * most and 0.9 * most < shares.max() < most + 0.05
+    assert abs(float(shares.mean()) - most / 2) < 0.1 * most
+    parts = [
+      window._worn(options, KEY, Part(i, 4).of(past), Part(i, 4))
+      for i in range(4)
+    ]
+    for i, part in enumerate(parts):
+      np.testing.assert_array_equal(part, Part(i, 4).of(worn))
+
+
+def test_what_is_not_asked_for_changes_no_draw_of_the_rest():
+  past = jax.random.uniform(KEY, (8, 400), minval=-1.0)
+  without, dropped = (
+    window._worn(options_with(train__past_dropout=most), KEY, past)
+    for most in (0.0, 0.5)
+  )
+  np.testing.assert_array_equal(
+    dropped, jnp.where(dropped == 0.0, 0.0, without)
+  )
+  assert 0.1 < float(jnp.mean(dropped == 0.0)) < 0.4
+
+
+@pytest.mark.parametrize('share', [0.0, 0.12, 1.0])
+def test_time_jitter_takes_neighbours_and_keeps_within_the_clip(share):
+  """Within three standard deviations of what is asked for."""
+  options = options_with(train__time_jitter=share)
+  frames, length = 500, jnp.array([500, 300, 1, 0])[:, None]
+  valid = jnp.arange(frames)[None] < length
+  told = prompts.jitter_frames(options, KEY, valid)
+  moved = np.asarray(told - jnp.arange(frames)[None])
+  assert set(np.unique(moved)) <= {-1, 0, 1}
+  assert not moved[~np.asarray(valid)].any() and not moved[2].any()
+  inside = np.concatenate([moved[0, 1:-1], moved[1, 1:299]])
+  bound = 3 * (share * (1 - share) / len(inside)) ** 0.5 + 1e-9
+  assert abs(np.mean(inside != 0) - share) <= bound
+  assert abs(inside.mean()) <= 3 * (share / len(inside)) ** 0.5 + 1e-9
+  assert (moved[:2, 0] >= 0).all() and moved[0, -1] <= 0 and moved[1, 299] <= 0
+  for i in range(2):
+    part = prompts.jitter_frames(options, KEY, valid, Part(i, 2))
+    np.testing.assert_array_equal(part, Part(i, 2).of(told))
+
+
+class Listener:
+  """A stand-in for a WaveNet that keeps what it was told."""
+
+  def condition(self, context_BFC, label_BS, bands_BFK):
+    self.told = context_BFC, bands_BFK
+    return context_BFC
+
+  def timbre(self, context_BFC, label_BS):
+    return context_BFC * jnp.ones(12)[None, None]
+
+  def __call__(self, past_BT, condition):
+    return jnp.zeros((*past_BT.shape, 256))
+
+
+def told(start=7, **train):
+  """Context and bands, both the number of the frame, as a WaveNet hears."""
+  changes = {f'train__{k}': v for k, v in train.items()}
+  options = options_with(train__true_bands=0.0, **CLEAN, **changes)
+  frames = 50
+  context = jnp.arange(frames, dtype=jnp.float32)[None, :, None]
+  batch = {
+    'audio_BT': jnp.zeros((1, frames * options.samples_per_frame)),
+    'loudness_BF': jnp.ones((1, frames)),
+    'valid_BF': jnp.ones((1, frames), bool),
+    'has_audio_B': jnp.ones(1, bool),
+  }
+  wave, label = Listener(), jnp.zeros((1, 6))
+  starts = jnp.array([start])
+  window.sound_losses(options, wave, context, label, batch, starts, KEY, WHOLE)
+  return np.asarray(wave.told[0][0, :, 0]), np.asarray(wave.told[1][0, :, 0])
+
+
+def test_context_and_bands_are_jittered_alike_and_only_if_asked():
+  context, bands = told()
+  np.testing.assert_array_equal(context, 7 + np.arange(len(context)))
+  np.testing.assert_array_equal(context, bands)
+  jittered, bands = told(time_jitter=0.5)
+  np.testing.assert_array_equal(jittered, bands)
+  assert set(np.unique(jittered - context)) == {-1, 0, 1}
+
+
+class Drawer:
+  """A stand-in whose outputs are of one bias, whatever it is given."""
+
+  def __init__(self, outputs):
+    self.outputs = outputs
+
+  def __call__(self, past_BT, condition):
+    shape = (*past_BT.shape, len(self.outputs))
+    return jnp.broadcast_to(self.outputs[None, None], shape)
+
+
+def window_of(options, clips=32, frames=10, unscored=2):
+  """A window whose past is 0.5 throughout, and its unscored first frames."""
+  samples = frames * options.samples_per_frame
+  scored = np.arange(samples) >= unscored * options.samples_per_frame
+  mask = jnp.broadcast_to(jnp.asarray(scored)[None], (clips, samples))
+  return {'past': jnp.full((clips, samples), 0.5), 'mask': mask}
+
+
+def fed(options, outputs, share, part=WHOLE, **sizes):
+  past = part.of(window_of(options, **sizes))
+  condition = jnp.zeros((1, 1))
+  wave = Drawer(outputs)
+  return self_fed.feed_itself(options, wave, past, condition, share, KEY, part)
+
+
+def test_a_share_of_whole_blocks_is_what_the_model_draws():
+  options = options_with(train__self_fed=0.5, wave__levels=16)
+  code = jax.nn.one_hot(jnp.array(3), 16) * 100.0
+  none, some, every = (fed(options, code, share) for share in (0.0, 0.3, 1.0))
+  np.testing.assert_array_equal(none, jnp.full_like(none, 0.5))
+  frames = np.asarray(every).reshape(32, 10, -1)
+  np.testing.assert_array_equal(frames[:, :2], np.float32(0.5))
+  value = frames[0, 2, 0]
+  assert value == pytest.approx(float(mu_law_decode(jnp.array(3), 16)))
+  np.testing.assert_array_equal(frames[:, 2:], value)
+  frames = np.asarray(some).reshape(32, 10, -1)
+  is_fed = frames[..., 0] == value
+  wanted = np.where(is_fed[..., None], value, np.float32(0.5))
+  np.testing.assert_array_equal(frames, np.broadcast_to(wanted, frames.shape))
+  count = 32 * 8
+  assert abs(is_fed[:, 2:].mean() - 0.3) < 3 * (0.3 * 0.7 / count) ** 0.5
+  for i in range(2):
+    part = Part(i, 2)
+    np.testing.assert_array_equal(fed(options, code, 0.3, part), part.of(some))
+
+
+def test_draws_are_of_the_models_own_distribution():
+  options = options_with(train__self_fed=1.0, wave__levels=16)
+  two = jnp.array([3, 12])
+  logits = jnp.full(16, -1e9).at[two].set(jnp.log(jnp.array([0.25, 0.75])))
+  past = fed(options, logits, 1.0)[:, 2 * options.samples_per_frame :]
+  low, high = mu_law_decode(two, 16)
+  assert bool(jnp.all((past == low) | (past == high)))
+  bound = 3 * (0.25 * 0.75 / past.size) ** 0.5
+  assert abs(float(jnp.mean(past == high)) - 0.75) < bound
+
+
+def test_what_is_drawn_comes_a_sample_later_and_without_gradient():
+  """A mixture whose one component lies where the past is: it repeats it."""
+  options = options_with(train__self_fed=1.0, wave__output='mixture')
+  past = jax.random.uniform(KEY, (1, 960), minval=-0.5, maxval=0.5)
+  window = {'past': past, 'mask': jnp.ones((1, 960), bool)}
+
+  def fed_by(scale):
+    def wave(bent_BT, condition):
+      sure = jnp.full(bent_BT.shape, -30.0)
+      return jnp.stack([0.0 * sure, scale * bent_BT, sure], axis=-1)
+
+    condition = jnp.zeros((1, 1))
+    return self_fed.feed_itself(options, wave, window, condition, 1.0, KEY)
+
+  given = fed_by(1.0)
+  np.testing.assert_allclose(given[:, 1:], past[:, :-1], atol=0.03)
+  assert float(fed_by(0.5).std()) < 0.5 * float(given.std())
+  assert float(jax.grad(lambda scale: fed_by(scale).sum())(1.0)) == 0.0
+
+
+def test_self_feeding_grows_over_the_joint_steps():
+  options = options_with(
+    train__self_fed=0.4, train__pose_steps=10, train__joint_steps=20
+  )
+  shares = [self_fed.self_fed_share(options, s) for s in (10, 20, 30, 99)]
+  np.testing.assert_allclose(shares, [0.0, 0.2, 0.4, 0.4], rtol=1e-6)
+  assert self_fed.self_fed_share(options_with(), 20) is None
+
+
+def test_a_joint_step_starts_with_the_true_past_and_leaves_it():
+  options = options_with(train__self_fed=0.9)
+  graphdef, init = step.split_model(options, MOTION_DIM)
+  params, batch = init(jax.random.key(0)), random_batch(options)
+  loss = functools.partial(step._joint_loss, options, graphdef, params, batch)
+  fed_loss = jax.jit(lambda share: loss(KEY, self_fed=share)[0])
+  plain = jax.jit(lambda: loss(KEY)[0])()
+  assert float(fed_loss(0.0)) == pytest.approx(float(plain), rel=1e-6)
+  assert abs(float(fed_loss(0.9)) - float(plain)) > 1e-5
+
+
+@pytest.mark.parametrize('key', ['past_dropout', 'time_jitter', 'self_fed'])
+def test_shares_that_are_none_are_named(key):
+  for value in (-0.1, 1.1):
+    with pytest.raises(InputError, match=f'train.{key}={value}.* from 0 to 1'):
+      options_with(**{f'train__{key}': value})
