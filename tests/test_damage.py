@@ -384,6 +384,23 @@ def test_another_model_names_parameter_and_config_key(
     assert word in str(error.value)
 
 
+def test_a_checkpoint_of_a_release_with_fewer_keys_is_read(tmp_path):
+  options = options_with(wave__num_bands=0)
+  ours = options_lib.to_dict(options)
+  theirs = options_lib.to_dict(options)
+  del theirs['wave']['num_bands']
+  params = jax.tree.map(lambda x: jnp.ones(x.shape), params_of(options))
+  state = TrainState(jnp.int32(1), params, params, ())
+  with Checkpoints(tmp_path, max_to_keep=1) as checkpoints:
+    checkpoints.save(1, state, theirs)
+    checkpoints.wait()
+    read = checkpoints.restore_ema(params_of(options), config=ours)
+    jax.tree.map(np.testing.assert_array_equal, read, params)
+    other = options_lib.to_dict(options_with(wave__num_bands=12))
+    with pytest.raises(InputError, match=r'wave\.num_bands=0 there and 12'):
+      checkpoints.restore_ema(params_of(options), config=other)
+
+
 def test_another_dtype_is_named_and_never_cast(real_run):
   options = options_with()
   params = jax.tree.map(
