@@ -23,8 +23,8 @@ from dance2wave.metrics.report_tables import Figure
 from dance2wave.metrics.style_classifier import StyleClassifier
 from dance2wave.options import Options
 from dance2wave.pipeline import EvalClip
-from dance2wave.pose.features import motion_features
-from dance2wave.sampling.offline import Dance, Generator
+from dance2wave.playing import play_poses
+from dance2wave.sampling.offline import Generator
 
 SHIFTS_S = (-0.3, -0.16, 0.16, 0.3)
 STRETCHES = (0.85, 1.15)
@@ -35,29 +35,6 @@ NUM_SEEDS = 3
 TEMPI_BPM = (70.0, 170.0)
 
 Sounds = Sequence[np.ndarray]
-
-
-def _play(
-  options: Options,
-  generator: Generator,
-  poses: Sequence[np.ndarray],
-  styles: Sequence[int] = (-1,),
-  seed: int | None = None,
-  **wanted: Sequence[float],
-) -> list[np.ndarray]:
-  """Play dances; `wanted` are further fields of `Dance`, one for each."""
-  hop, rate_hz = options.samples_per_frame, options.pose_rate_hz
-  dances = [
-    Dance(
-      np.asarray(motion_features(pose_FJD, rate_hz), np.float32),
-      len(pose_FJD) * hop,
-      styles[index % len(styles)],
-      **{name: values[index] for name, values in wanted.items()},
-    )
-    for index, pose_FJD in enumerate(poses)
-  ]
-  seed = options.sample.seed if seed is None else seed
-  return generator.generate(dances, seed=seed)
 
 
 def _later_s(
@@ -126,7 +103,7 @@ def measure(
   rate_hz, pose_rate_hz = options.sample_rate_hz, options.pose_rate_hz
 
   def play(change: Callable[[np.ndarray], np.ndarray]) -> Sounds:
-    return _play(options, generator, [change(p) for p in poses])
+    return play_poses(options, generator, [change(p) for p in poses])
 
   def hear(sounds: Sounds) -> list[np.ndarray]:
     return [np.asarray(detect_beats(audio_T, rate_hz)) for audio_T in sounds]
@@ -245,11 +222,11 @@ def _asked_figures(options, generator, poses, before_s) -> list[Figure]:
   levels_db = []
   for energy_db in ENERGIES_DB:
     wanted = [energy_db] * len(poses)
-    sounds = _play(options, generator, poses, energy_db=wanted)
+    sounds = play_poses(options, generator, poses, energy_db=wanted)
     levels_db.append([sound.loudness_db(a, rate_hz) for a in sounds])
   slopes = np.diff(levels_db, axis=0)[0] / np.diff(ENERGIES_DB)[0]
   asked = [_other_octave_bpm(beats_s) for beats_s in before_s]
-  sounds = _play(options, generator, poses, tempo_bpm=asked)
+  sounds = play_poses(options, generator, poses, tempo_bpm=asked)
   kept = [
     _is_tempo(detect_beats(audio_T, rate_hz), bpm)
     for audio_T, bpm in zip(sounds, asked)
@@ -292,7 +269,7 @@ def _diversity_figure(options, generator, poses, plain) -> Figure:
   """Play the same dance with other random numbers."""
   first = options.sample.seed
   takes = [plain] + [
-    _play(options, generator, poses, seed=first + n)
+    play_poses(options, generator, poses, seed=first + n)
     for n in range(1, NUM_SEEDS)
   ]
   rate_hz = options.sample_rate_hz
@@ -323,7 +300,7 @@ def ask_styles(
   """
   known = [s for s in options.styles if s in classifier.styles]
   asked = [options.styles.index(style) for style in known]
-  sounds = _play(options, generator, poses, asked)
+  sounds = play_poses(options, generator, poses, asked)
   obeyed = [
     float(classifier.predict(audio_T)[0] == known[index % len(known)])
     for index, audio_T in enumerate(sounds)

@@ -39,12 +39,22 @@ def _levers() -> dict[str, Lever]:
   add(
     'what the WaveNet leans on',
     clean_past={'train.past_noise': 0.0, 'train.past_gain_db': 0.0},
+    a_fifth_of_the_noise={'train.past_noise': 0.02},
+    past_dropout={'train.past_dropout': 0.2},
+    time_jitter={'train.time_jitter': 0.12},
+    self_fed={'train.self_fed': 0.5},
     context_dropout={'train.context_dropout': 0.1},
     guidance={'train.context_dropout': 0.1, 'sample.guidance': 1.5},
   )
   add(
+    'contrast',
+    infonce={'train.infonce_weight': 0.1},
+    beat_contrast={'train.beat_contrast_weight': 0.1},
+  )
+  add(
     'what it is told',
     no_bands={'wave.num_bands': 0},
+    twice_the_bands={'wave.num_bands': 24},
     said_bands={'train.true_bands': 0.0},
     sound_not_levelled={'wave.is_levelled': False},
     tempo_and_energy_never={'train.control_dropout': 1.0},
