@@ -30,6 +30,12 @@ _NUM_CLIPS = flags.DEFINE_integer('num_clips', 64, 'Test clips.', lower_bound=2)
 _NUM_CHANGED = flags.DEFINE_integer(
   'num_changed', 16, 'Of them, whose dance is changed; 0 = none.', lower_bound=0
 )
+_NUM_LONG = flags.DEFINE_integer(
+  'num_long',
+  0,
+  'Synthetic dances of two minutes that a model plays too; 0 = none.',
+  lower_bound=0,
+)
 
 
 def _output() -> pathlib.Path:
@@ -47,7 +53,7 @@ def _model() -> tuple[pathlib.Path, dict]:
   workdir = pathlib.Path(_WORKDIR.value).absolute()
   output = pathlib.Path(_OUTPUT.value or workdir / 'evaluation')
   return output, evaluation_of_model.write(
-    workdir, output, _NUM_CLIPS.value, _NUM_CHANGED.value
+    workdir, output, _NUM_CLIPS.value, _NUM_CHANGED.value, _NUM_LONG.value
   )
 
 

@@ -266,6 +266,7 @@ def write(
   rows, heard, controls = measure_all(clips, classifier)
   headline = ruler.make_figures(rows, controls)
   of_the_set = ruler.of_the_set(clips, rows, heard)
+  headline += ruler.set_figures(of_the_set)
   facts = _facts({**(facts or {}), 'the set': of_the_set})
   flat = _flat([*headline, *counterfactuals]) | of_the_set
   output.mkdir(parents=True, exist_ok=True)

@@ -3,7 +3,7 @@
 import dataclasses
 import pathlib
 
-from dance2wave import counterfactuals, evaluation, experiment
+from dance2wave import counterfactuals, evaluation, experiment, long_form
 from dance2wave import options as options_lib
 from dance2wave.errors import InputError
 from dance2wave.sampling import offline
@@ -15,6 +15,7 @@ def write(
   output: pathlib.Path,
   num_clips: int,
   num_changed: int,
+  num_long: int = 0,
 ) -> dict[str, float]:
   """Sample and score test dances of a run; return the figures.
 
@@ -23,6 +24,7 @@ def write(
     output: folder of the report.
     num_clips: test clips that are scored.
     num_changed: of them, whose dance is changed.
+    num_long: synthetic dances of two minutes that are played too.
 
   Raises:
     InputError: the run has trained no sound for dances.
@@ -47,14 +49,16 @@ def write(
     options.dataset.data_dir or None,
     options.sample_rate_hz,
   )
+  generator = offline.Generator(
+    options, graphdef, params, offline.make_draw(options)
+  )
   changed = []
   if num_changed:
-    generator = offline.Generator(
-      options, graphdef, params, offline.make_draw(options)
-    )
-    changed = counterfactuals.measure(
+    changed += counterfactuals.measure(
       options, generator, clips[:num_changed], classifier
     )
+  if num_long:
+    changed += long_form.measure(options, generator, num_long)
   return evaluation.write(
     output,
     f'{workdir.name} on {options.dataset.name}',

@@ -1,5 +1,6 @@
 """A stream is what is drawn of the whole clip, bit for bit."""
 
+import dataclasses
 import functools
 
 import jax
@@ -102,11 +103,14 @@ def test_a_clip_shorter_than_the_look_ahead(duration_s):
   np.testing.assert_array_equal(got, whole(generator, track))
 
 
-def test_the_first_sound_comes_after_the_look_ahead():
-  """And one frame; repair and resampling each wait for a whole native one."""
+@pytest.mark.parametrize('rate_hz', [24.0, 25.0, 30.0, 40.0])
+def test_the_first_sound_comes_after_the_look_ahead(rate_hz):
+  """And one frame of the video, for which its poses are interpolated."""
   generator, track = make_generator(), make_track(4.0, 40.0)
-  stream, gap_s = Stream(generator, skeleton='core14'), 1.4 / 40
-  limit_s = generator.options.pose.look_ahead_s + 2 * gap_s
+  times = np.arange(len(track.pose_FJD)) / rate_hz
+  track = dataclasses.replace(track, pose_time_s=times, duration_s=times[-1])
+  stream = Stream(generator, skeleton='core14')
+  limit_s = generator.options.pose.look_ahead_s + 1 / rate_hz + 1e-6
   made, out_of = 0, []
   for pose, time_s in zip(track.pose_FJD, track.pose_time_s):
     made += len(stream.push(pose[None], time_s[None]))

@@ -327,3 +327,22 @@ def _pairing(
     )
     figures[f'{key}_p'] = statistics.permutation_p(pairs_NN)
   return figures
+
+
+def set_figures(of_the_set: Mapping[str, float]) -> list[Figure]:
+  """Return what is asked of a set and has a place beside `make_figures`."""
+  if 'frechet' not in of_the_set:
+    return []
+  nothing = math.nan, math.nan
+  return [
+    Figure(
+      'frechet',
+      'Frechet distance of log-mel statistics',
+      of_the_set['frechet'],
+      *nothing,
+      'lower',
+      '',
+      'to the originals; beside it that of their two halves',
+      {'original': (of_the_set['frechet_originals'], *nothing)},
+    )
+  ]

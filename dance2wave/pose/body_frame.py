@@ -120,8 +120,8 @@ class BodyFrame:
       xy_FJ2 if self._xy is None else np.concatenate([self._xy, xy_FJ2])
     )
     self._time = np.concatenate([self._time, time_F])
-    # A knot is measured once a frame after it has come.
-    self._measure(int(np.ceil(time_F[-1] / KNOT_S - 1e-9)))
+    # A knot is measured once a frame at or after it has come.
+    self._measure(int(np.floor(time_F[-1] / KNOT_S + 1e-6)) + 1)
     self._finalise(self._num_measured - FUTURE_KNOTS)
 
   def finish(self, last_time_s: float) -> None:

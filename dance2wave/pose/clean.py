@@ -15,7 +15,7 @@ import numpy as np
 from dance2wave.errors import InputError
 from dance2wave.pose import body_frame, repair
 from dance2wave.pose.skeleton import SKELETONS, to_core14
-from dance2wave.pose.stream import LocalStream
+from dance2wave.pose.stream import MIN_STEP_S, LocalStream
 from dance2wave.pose.track import PoseTrack
 
 MAX_GAP_S = 0.2  # Longer gaps are held with confidence 0.
@@ -160,8 +160,8 @@ class PoseCleaner:
     final_s = self._repaired_until(pose_FJD, time_F, is_last=False)
     if final_s is None:
       return np.zeros((0, _NUM_JOINTS, 3), np.float32)
-    final_s -= MAX_GAP_S + _SLACK_S
-    return self._emit(math.ceil(final_s * self._rate_hz))
+    final_s -= MAX_GAP_S - _SLACK_S
+    return self._emit(math.floor(final_s * self._rate_hz) + 1)
 
   def finish(self, duration_s: float) -> np.ndarray:
     """Return the remaining poses up to `duration_s`.
@@ -190,7 +190,7 @@ class PoseCleaner:
         f'({len(time_F)}, {_NUM_JOINTS}, 3); convert it with to_core14'
       )
     gaps = np.diff(time_F, prepend=self._newest_s)
-    if len(time_F) and not (time_F[0] >= 0 and (gaps > 0).all()):
+    if len(time_F) and not (time_F[0] >= 0 and (gaps >= MIN_STEP_S).all()):
       raise InputError(
         'pose_time_s does not increase strictly from 0; expected seconds in '
         'order; sort the frames and drop repeated ones'

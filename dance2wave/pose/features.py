@@ -188,10 +188,9 @@ class FeatureStream:
 
   def __init__(self, pose_rate_hz: float) -> None:
     rate_hz, reach = float(pose_rate_hz), 2 * kernel_half_frames(pose_rate_hz)
-    # Time is the frame's number here; half a frame less than `reach` lets
-    # frame f out as soon as frame f + reach is in.
+    # Time is the frame's number here.
     self._stream = LocalStream(
-      lambda pose_FJD, _: _features(pose_FJD, rate_hz), reach, reach - 0.5
+      lambda pose_FJD, _: _features(pose_FJD, rate_hz), reach, reach
     )
     self._num_pushed = 0
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+MIN_STEP_S = 2e-6
 _SLACK_S = 1e-6
 
 LocalFunction = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -13,8 +14,11 @@ class LocalStream:
   """Run a function of a bounded neighbourhood in time, chunk by chunk.
 
       ...... past_s ......|  pushed, not final  |
-      [ context, kept     | t < newest-future_s | t >= newest-future_s ]
+      [ context, kept     | t <= newest-future_s | t > newest-future_s ]
                             emitted by this push   waits for the next
+
+  Times are at least `MIN_STEP_S` apart, so that what has not come yet lies
+  beyond the reach of what is emitted.
 
   Args:
     function: maps (value_F..., time_F) to one value per frame. Its value at a
@@ -30,7 +34,7 @@ class LocalStream:
   ) -> None:
     self._function = function
     self._past_s = past_s + _SLACK_S
-    self._future_s = future_s + _SLACK_S
+    self._future_s = future_s - _SLACK_S
     self._value: np.ndarray | None = None
     self._time = np.zeros(0)
     self._num_emitted = 0  # Frames at the front of the buffer.
@@ -46,7 +50,8 @@ class LocalStream:
     self._time = np.concatenate([self._time, time])
     begin, end = self._num_emitted, len(self._time)
     if end and not is_last:
-      end = int(np.searchsorted(self._time, self._time[-1] - self._future_s))
+      final_s = self._time[-1] - self._future_s
+      end = int(np.searchsorted(self._time, final_s, 'right'))
     end = max(begin, end)
     if begin == end:
       return self._value[:0], self._time[:0]

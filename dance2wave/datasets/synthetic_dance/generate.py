@@ -20,7 +20,17 @@ SAMPLE_RATE_HZ = 16_000
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-  """Which clip to make; equal tasks give equal clips, to the bit."""
+  """Which clip to make; equal tasks give equal clips, to the bit.
+
+  Attributes:
+    index: in the split.
+    split: one of `SPLITS`.
+    seed: of all clips.
+    is_ambiguous: whether the dance leaves the beat open; not of natural ones.
+    with_3d: whether the clip holds the joints in metres.
+    is_natural: whether the dancer is a natural one.
+    duration_s: of the clip; None for one that is drawn.
+  """
 
   index: int
   split: str
@@ -28,6 +38,7 @@ class Task:
   is_ambiguous: bool = False
   with_3d: bool = False
   is_natural: bool = False
+  duration_s: float | None = None
 
   @property
   def name(self) -> str:
@@ -46,11 +57,17 @@ def _pose3d_at(dance: movement.Dance, time_s: np.ndarray) -> np.ndarray:
 def _dance(task: Task) -> tuple[Plan, movement.Dance, np.ndarray, np.ndarray]:
   """Return the plan, the dance, and its film: poses and their times."""
   if task.is_natural:
-    plan = draw_natural_plan(task.index, task.split, seed=task.seed)
+    plan = draw_natural_plan(
+      task.index, task.split, seed=task.seed, duration_s=task.duration_s
+    )
     dance = natural.dance(plan)
     return plan, dance, *natural_camera.film(plan, dance)
   plan = draw_plan(
-    task.index, task.split, seed=task.seed, is_ambiguous=task.is_ambiguous
+    task.index,
+    task.split,
+    seed=task.seed,
+    is_ambiguous=task.is_ambiguous,
+    duration_s=task.duration_s,
   )
   dance = movement.dance(plan)
   return plan, dance, *camera.film(plan, dance)

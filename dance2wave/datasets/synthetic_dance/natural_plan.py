@@ -22,12 +22,18 @@ def _draw_tempo_bpm(rng: np.random.Generator, split: str) -> float:
   return float((cell + rng.uniform()) * plan_lib.TEMPO_CELL_BPM)
 
 
-def draw_natural_plan(index: int, split: str, *, seed: int = 0) -> Plan:
-  """Draw the plan of clip `index` of `split`, always the same one."""
+def draw_natural_plan(
+  index: int, split: str, *, seed: int = 0, duration_s: float | None = None
+) -> Plan:
+  """Draw the plan of clip `index` of `split`, always the same one.
+
+  A `duration_s` takes the place of the one that is drawn.
+  """
   key = (seed, SPLITS.index(split), index, _KIND)
   rng = np.random.default_rng(key)
   tempo_bpm = _draw_tempo_bpm(rng, split)
-  duration_s = round(rng.uniform(MIN_DURATION_S, MAX_DURATION_S), 3)
+  drawn_s = round(rng.uniform(MIN_DURATION_S, MAX_DURATION_S), 3)
+  duration_s = drawn_s if duration_s is None else duration_s
   # Most music is produced to a click.
   drift = 0.04 if rng.uniform() < 0.3 else 0.004
   beats_s, first_downbeat = plan_lib.draw_beats_s(

@@ -133,13 +133,22 @@ def draw_size(rng: np.random.Generator, num_beats: int) -> np.ndarray:
 
 
 def draw_plan(
-  index: int, split: str, *, seed: int = 0, is_ambiguous: bool = False
+  index: int,
+  split: str,
+  *,
+  seed: int = 0,
+  is_ambiguous: bool = False,
+  duration_s: float | None = None,
 ) -> Plan:
-  """Draw the plan of clip `index` of `split`, always the same one."""
+  """Draw the plan of clip `index` of `split`, always the same one.
+
+  A `duration_s` takes the place of the one that is drawn.
+  """
   key = (seed, SPLITS.index(split), index, int(is_ambiguous))
   rng = np.random.default_rng(key)
   tempo_bpm = _draw_tempo_bpm(rng, split)
-  duration_s = round(rng.uniform(MIN_DURATION_S, MAX_DURATION_S), 3)
+  drawn_s = round(rng.uniform(MIN_DURATION_S, MAX_DURATION_S), 3)
+  duration_s = drawn_s if duration_s is None else duration_s
   beats_s, first_downbeat = draw_beats_s(rng, tempo_bpm, duration_s, 0.04)
   rate = rng.choice([*FRAME_RATES_HZ, 0.0])
   return Plan(
