@@ -16,6 +16,7 @@ import multiprocessing
 import os
 import pathlib
 import sys
+import threading
 import time
 from collections.abc import Sequence
 
@@ -201,11 +202,17 @@ def _score(task: Task, num_clips: int) -> dict[str, float]:
   return figures | {'seconds_sample': seconds}
 
 
+def _end_with_the_parent() -> None:
+  multiprocessing.parent_process().join()
+  os._exit(1)
+
+
 def _train_and_score(tasks: Sequence[Task], num_clips: int) -> None:
   """Do tasks that share a run; what they print goes to a file."""
   from dance2wave import compiled, experiment
   from dance2wave.training.workdir import write_json
 
+  threading.Thread(target=_end_with_the_parent, daemon=True).start()
   folder = tasks[0].workdir
   folder.mkdir(parents=True, exist_ok=True)
   with open(folder / 'log.txt', 'a', buffering=1) as log:
