@@ -49,6 +49,7 @@ def get_config(dataset='synthetic_dance'):
   config.pose.look_ahead_s = 6.0
   config.pose.dropout = 0.0
   config.pose.describes = ()
+  config.pose.encoder = 'transformer'
 
   config.wave = ConfigDict()
   config.wave.num_cycles = 1

@@ -117,6 +117,7 @@ def _check_sizes(o):
 def _check_choices(o):
   choices = {
     'wave.output': (o.wave.output, ('softmax', 'mixture')),
+    'pose.encoder': (o.pose.encoder, ('transformer', 'st_gcn')),
     'train.optimizer': (o.train.optimizer, ('muon', 'adam')),
     'train.compute_dtype': (o.train.compute_dtype, ('float32', 'bfloat16')),
   }
