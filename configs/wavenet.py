@@ -64,6 +64,7 @@ def get_config(dataset='synthetic_dance'):
   config.wave.is_levelled = True
   config.wave.hears_heads = True
   config.wave.num_bands = 12
+  config.wave.context_stack = 0
 
   config.train = ConfigDict()
   config.train.pose_steps = 2500

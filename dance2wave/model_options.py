@@ -42,6 +42,8 @@ class WaveOptions:
     hears_heads: whether it is given the activations of the rhythm heads
       beside the context.
     num_bands: mel bands whose levels a `Timbre` tells it; 0 for none.
+    context_stack: layers of a `ContextStack` over frames before it, which
+      reaches back 2^layers - 1 frames; 0 for none.
   """
 
   num_cycles: int
@@ -56,6 +58,7 @@ class WaveOptions:
   is_levelled: bool
   hears_heads: bool
   num_bands: int = 0
+  context_stack: int = 0
 
   @property
   def dilations(self) -> tuple[int, ...]:

@@ -104,6 +104,8 @@ def _check_sizes(o):
     o.pose.width,
     f'a multiple of 2 x pose.num_heads={o.pose.num_heads}',
   )
+  stack = o.wave.context_stack
+  _require(0 <= stack <= 12, 'wave.context_stack', stack, '0..12 layers')
   _require(o.wave.kernel >= 2, 'wave.kernel', o.wave.kernel, 'at least 2')
   _require(
     2 <= o.wave.levels <= 65536, 'wave.levels', o.wave.levels, '2..65536'

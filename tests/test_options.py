@@ -24,6 +24,7 @@ def test_every_config_is_accepted_and_survives_a_round_trip(module):
     ({'train__batch_sise': 4}, ('train.batch_sise', 'train.batch_size')),
     ({'wave__output': 'sofmax'}, ("wave.output='sofmax'", 'mixture')),
     ({'pose__encoder': 'gcn'}, ("pose.encoder='gcn'", 'st_gcn')),
+    ({'wave__context_stack': -1}, ('wave.context_stack=-1', '0..12')),
     ({'wave__kernel': 1}, ('wave.kernel=1', 'at least 2')),
     ({'pose__width': 15}, ('pose.width=15', 'pose.num_heads=2')),
     ({'pose__look_ahead_s': -1.0}, ('pose.look_ahead_s=-1.0',)),

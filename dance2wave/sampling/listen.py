@@ -45,6 +45,7 @@ def _start(graphdef, params, controls_BN):
   held = jnp.zeros((batch, width)), jnp.zeros(batch)
   return {
     'pose': model.pose.start(batch),
+    'stack': model.context_stack.start(batch),
     'held': held,
     'controls': controls_BN,
   }
@@ -57,12 +58,13 @@ def _one_frame(model, motion_BM, valid_B, state):
   )
   loudness = activate_heads(heads)[..., LOUDNESS]
   context = model.join(context, heads, valid)
+  context, stack = model.context_stack.step(context, valid, state['stack'])
   old_context, old_gain = state['held']
   held = (
     jnp.where(valid[:, None], context, old_context),
     jnp.where(valid, gain(loudness), old_gain),
   )
-  return state | {'pose': pose, 'held': held}
+  return state | {'pose': pose, 'stack': stack, 'held': held}
 
 
 def _run(graphdef, params, motion_FBM, valid_FB, count, state):

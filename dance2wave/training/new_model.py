@@ -80,5 +80,6 @@ def make_model(options: Options, motion_dim: int, key) -> Dance2Wave:
     pose=pose,
     wave=wave,
     hears_heads=options.wave.hears_heads,
+    context_stack=options.wave.context_stack,
     rngs=nnx.Rngs(key),
   )
