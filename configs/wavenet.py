@@ -106,6 +106,7 @@ def get_config(dataset='synthetic_dance'):
   config.sample.top_p = 1.0
   config.sample.guidance = 1.0
   config.sample.style_strength = 2.25  # measured on the validation split
+  config.sample.best_of = 1
   config.sample.lead_s = 0.005  # measured on the validation split
   config.sample.seed = 0
   return config.lock()

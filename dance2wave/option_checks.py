@@ -157,6 +157,8 @@ def _check_shares(o):
     guidance,
     '1 where train.context_dropout=0 teaches nothing to be guided from',
   )
+  best_of = o.sample.best_of
+  _require(1 <= best_of <= 64, 'sample.best_of', best_of, '1..64 candidates')
   lead_s = o.sample.lead_s
   _require(0 <= lead_s <= 0.1, 'sample.lead_s', lead_s, '0 to 0.1 s')
   steps = (o.train.pose_steps, o.train.joint_steps)

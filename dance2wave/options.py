@@ -162,6 +162,8 @@ class SampleOptions:
     top_p: mass of the most probable classes that are kept.
     guidance: weight of the conditional against the unconditional outputs.
     style_strength: of a style that is asked for; 1 is what was learned.
+    best_of: candidates of which the one that follows the dance best is kept,
+      block by block; see `sampling/search.py`. 1 is no search.
     lead_s: the sound is played so much earlier than it was drawn, because the
       WaveNet's strokes come late by as much.
     seed: of the draws.
@@ -175,6 +177,7 @@ class SampleOptions:
   lead_s: float
   seed: int
   style_strength: float = 1.0
+  best_of: int = 1
 
 
 @dataclasses.dataclass(frozen=True)

@@ -28,6 +28,7 @@ def test_every_config_is_accepted_and_survives_a_round_trip(module):
     ({'wave__kernel': 1}, ('wave.kernel=1', 'at least 2')),
     ({'pose__width': 15}, ('pose.width=15', 'pose.num_heads=2')),
     ({'pose__look_ahead_s': -1.0}, ('pose.look_ahead_s=-1.0',)),
+    ({'sample__best_of': 0}, ('sample.best_of=0', '1..64')),
     ({'sample__top_p': 0.0}, ('sample.top_p=0.0',)),
     ({'train__audio_crop_s': 1.99}, ('train.audio_crop_s',)),
     ({'train__audio_crop_s': 2.0}, ('train.audio_crop_s=2.0', 'at most')),
