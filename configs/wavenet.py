@@ -49,6 +49,7 @@ def get_config(dataset='synthetic_dance'):
   config.pose.look_ahead_s = 6.0
   config.pose.dropout = 0.0
   config.pose.describes = ()
+  config.pose.encoder = 'transformer'
 
   config.wave = ConfigDict()
   config.wave.num_cycles = 1
@@ -63,6 +64,7 @@ def get_config(dataset='synthetic_dance'):
   config.wave.is_levelled = True
   config.wave.hears_heads = True
   config.wave.num_bands = 12
+  config.wave.context_stack = 0
 
   config.train = ConfigDict()
   config.train.pose_steps = 2500
@@ -109,6 +111,7 @@ def get_config(dataset='synthetic_dance'):
   config.sample.top_p = 1.0
   config.sample.guidance = 1.0
   config.sample.style_strength = 2.25  # measured on the validation split
+  config.sample.best_of = 1
   config.sample.lead_s = 0.005  # measured on the validation split
   config.sample.seed = 0
   return config.lock()

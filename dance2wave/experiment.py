@@ -24,8 +24,8 @@ from dance2wave.training import (
   hosts,
   loop,
   manifest,
+  new_model,
   sharding,
-  step,
   warm_start,
   workdir,
 )
@@ -200,7 +200,7 @@ def run(options: Options, folder: pathlib.Path, profile=None) -> dict:
     InputError: what options or folder do not allow; another run is in it.
   """
   make_builders(options)  # An unknown one is refused before all else.
-  step.transformer_look_ahead_s(options)
+  new_model.transformer_look_ahead_s(options)
   mesh = options.mesh
   sharding.make_mesh(mesh.data, mesh.fsdp, mesh.tensor)
   warm_start.check_sources(options)

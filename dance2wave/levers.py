@@ -66,6 +66,8 @@ def _levers() -> dict[str, Lever]:
     window_of_3_s={'pose.window_s': 3.0, 'pose.look_ahead_s': 3.0},
     window_of_12_s={'pose.window_s': 12.0, 'dataset.crop_s': 12.0},
     one_block={'pose.num_blocks': 1},
+    st_gcn={'pose.encoder': 'st_gcn'},
+    context_stack={'wave.context_stack': 5},
   )
   add(
     'WaveNet',
@@ -86,6 +88,8 @@ def _levers() -> dict[str, Lever]:
     'sampling',
     temperature_of_four_fifths={'sample.temperature': 0.8},
     top_p_of_nine_tenths={'sample.top_p': 0.9},
+    best_of_two={'sample.best_of': 2},
+    best_of_four={'sample.best_of': 4},
     style_as_learned={'sample.style_strength': 1.0},
   )
   return levers

@@ -106,6 +106,8 @@ def _check_sizes(o):
     o.pose.width,
     f'a multiple of 2 x pose.num_heads={o.pose.num_heads}',
   )
+  stack = o.wave.context_stack
+  _require(0 <= stack <= 12, 'wave.context_stack', stack, '0..12 layers')
   _require(o.wave.kernel >= 2, 'wave.kernel', o.wave.kernel, 'at least 2')
   _require(
     2 <= o.wave.levels <= 65536, 'wave.levels', o.wave.levels, '2..65536'
@@ -119,6 +121,7 @@ def _check_sizes(o):
 def _check_choices(o):
   choices = {
     'wave.output': (o.wave.output, ('softmax', 'mixture')),
+    'pose.encoder': (o.pose.encoder, ('transformer', 'st_gcn')),
     'train.optimizer': (o.train.optimizer, ('muon', 'adam')),
     'train.compute_dtype': (o.train.compute_dtype, ('float32', 'bfloat16')),
   }
@@ -162,6 +165,8 @@ def _check_shares(o):
     guidance,
     '1 where train.context_dropout=0 teaches nothing to be guided from',
   )
+  best_of = o.sample.best_of
+  _require(1 <= best_of <= 64, 'sample.best_of', best_of, '1..64 candidates')
   lead_s = o.sample.lead_s
   _require(0 <= lead_s <= 0.1, 'sample.lead_s', lead_s, '0 to 0.1 s')
   steps = (o.train.pose_steps, o.train.joint_steps)

@@ -12,6 +12,7 @@ import types
 import typing
 
 from dance2wave.errors import InputError
+from dance2wave.model_options import PoseOptions, WaveOptions
 from dance2wave.option_checks import CHECKS
 from dance2wave.train_options import TrainOptions
 
@@ -45,68 +46,6 @@ class DatasetOptions:
   def names(self) -> tuple[str, ...]:
     """The name of each dataset."""
     return tuple(name.strip() for name in self.name.split(','))
-
-
-@dataclasses.dataclass(frozen=True)
-class PoseOptions:
-  """Sizes of the pose transformer; see `PoseTransformer`.
-
-  Attributes:
-    describes: what it is asked for of a clip beside its rhythm: 'style',
-      'audio_features', both or neither.
-  """
-
-  width: int
-  num_heads: int
-  num_blocks: int
-  stem_dilations: tuple[int, ...]
-  top_dilations: tuple[int, ...]
-  kernel: int
-  window_s: float
-  look_ahead_s: float | None
-  dropout: float
-  describes: tuple[str, ...]
-
-
-@dataclasses.dataclass(frozen=True)
-class WaveOptions:
-  """Sizes of the WaveNet; see `WaveNet`.
-
-  Attributes:
-    num_cycles: how often the dilations 1, 2, 4 ... are repeated.
-    layers_per_cycle: dilations in a cycle.
-    output: 'softmax' over mu-law levels or a 'mixture' of logistics.
-    levels: of the mu-law scale.
-    mixtures: components where the output is a mixture.
-    is_levelled: whether it draws levelled sound, whose loudness the pose
-      transformer sets.
-    hears_heads: whether it is given the activations of the rhythm heads
-      beside the context.
-    num_bands: mel bands whose levels a `Timbre` tells it; 0 for none.
-  """
-
-  num_cycles: int
-  layers_per_cycle: int
-  kernel: int
-  residual: int
-  gate: int
-  skip: int
-  output: str
-  levels: int
-  mixtures: int
-  is_levelled: bool
-  hears_heads: bool
-  num_bands: int = 0
-
-  @property
-  def dilations(self) -> tuple[int, ...]:
-    """The dilation of every layer, in samples."""
-    return tuple(2**i for i in range(self.layers_per_cycle)) * self.num_cycles
-
-  @property
-  def num_outputs(self) -> int:
-    """Channels of the WaveNet's output."""
-    return self.levels if self.output == 'softmax' else 3 * self.mixtures
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,6 +84,8 @@ class SampleOptions:
     top_p: mass of the most probable classes that are kept.
     guidance: weight of the conditional against the unconditional outputs.
     style_strength: of a style that is asked for; 1 is what was learned.
+    best_of: candidates of which the one that follows the dance best is kept,
+      block by block; see `sampling/search.py`. 1 is no search.
     lead_s: the sound is played so much earlier than it was drawn, because the
       WaveNet's strokes come late by as much.
     seed: of the draws.
@@ -158,6 +99,7 @@ class SampleOptions:
   lead_s: float
   seed: int
   style_strength: float = 1.0
+  best_of: int = 1
 
 
 @dataclasses.dataclass(frozen=True)

@@ -29,6 +29,9 @@ _STYLE_STRENGTH = flags.DEFINE_float(
 _DRAW = (_TEMPERATURE, _TOP_P, _GUIDANCE, _STYLE_STRENGTH)
 _TEMPO = flags.DEFINE_float('tempo', None, 'Beats per minute that are wanted.')
 _ENERGY = flags.DEFINE_float('energy', None, 'Mean level wanted, in dB.')
+_BEST_OF = flags.DEFINE_integer(
+  'best_of', None, 'Draws of which the best is kept. Default: the config.'
+)
 _ENGINE = flags.DEFINE_enum(
   'engine', 'auto', ['auto', 'xla', 'cpu'], 'What draws samples.'
 )
@@ -44,7 +47,7 @@ def _sample() -> None:
   compiled.keep_compiled_programs()
   changes = {flag.name: flag.value for flag in _DRAW}
   asked = {flag.name: flag.value for flag in (_TEMPO, _ENERGY)}
-  wishes.check_numbers(changes | asked)
+  wishes.check_numbers(changes | asked | {'best_of': _BEST_OF.value})
   jobs = files.plan_jobs(files.find_inputs(_INPUT.value), _OUTPUT.value)
   with files.held_outputs(jobs):
     options, graphdef, params = warm_start.load_ema(
@@ -60,7 +63,12 @@ def _sample() -> None:
       )
     draw = offline.make_draw(options, **changes)
     generator = offline.Generator(
-      options, graphdef, params, draw, _ENGINE.value
+      options,
+      graphdef,
+      params,
+      draw,
+      _ENGINE.value,
+      best_of=_BEST_OF.value,
     )
     print(f'engine: {generator.engine_name}', flush=True)
     wanted = wishes.wanted(options.styles, _STYLE.value, **asked)

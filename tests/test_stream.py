@@ -73,6 +73,7 @@ def streamed(generator, track, cuts, **keys):
     {},
     {'pose__look_ahead_s': 0.7, 'sample__lead_s': 0.05},
     {'wave__output': 'mixture', 'wave__is_levelled': False},
+    {'pose__encoder': 'st_gcn', 'wave__context_stack': 3},
     {'pose_rate_hz': 50, 'wave__hears_heads': False, 'pose__look_ahead_s': 1.5},
   ],
 )

@@ -46,6 +46,7 @@ FORBIDDEN = {
   'models': (
     'numpy.random',
     'dance2wave.options',
+    'dance2wave.model_options',
     'dance2wave.media',
     'dance2wave.pose',
     'dance2wave.datasets',

@@ -27,6 +27,8 @@ def test_what_is_not_asked_for_is_left_to_the_dance():
     ('energy', -math.inf),
     ('style_strength', 0.0),
     ('temperature', -1.0),
+    ('best_of', 0),
+    ('best_of', 65),
   ],
 )
 def test_numbers_out_of_range_are_refused_by_name(name, value):

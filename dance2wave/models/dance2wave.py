@@ -1,8 +1,13 @@
-"""The pose transformer and the WaveNet, joined."""
+"""The pose transformer and the WaveNet, joined.
+
+motion ── PoseTransformer ── join ── ContextStack ── WaveNet ── outputs
+                             heads     frames        samples
+"""
 
 import jax.numpy as jnp
 from flax import nnx
 
+from dance2wave.models.context_stack import ContextStack
 from dance2wave.models.match import Match
 from dance2wave.models.pose_transformer import (
   NUM_HEADS,
@@ -24,21 +29,38 @@ class Dance2Wave(nnx.Module):
     hears_heads: whether the WaveNet is given the heads' activations.
     match: keyword arguments of `Match` but for `context_dim`, for training
       that compares dance and sound; None for none.
+    context_stack: layers of a `ContextStack` between the two; 0 is none.
     rngs: from which parameters are drawn.
   """
 
-  def __init__(self, *, pose, wave, hears_heads=True, match=None, rngs):
+  def __init__(
+    self,
+    *,
+    pose,
+    wave,
+    hears_heads=True,
+    match=None,
+    context_stack=0,
+    rngs,
+  ):
     self.hears_heads = hears_heads
     self.pose = PoseTransformer(**pose, rngs=rngs)
     context_dim = pose['width'] + NUM_HEADS * hears_heads
     self.wave = WaveNet(**wave, context_dim=context_dim, rngs=rngs)
     if match is not None:
       self.match = Match(**match, context_dim=pose['width'], rngs=rngs)
+    self.context_stack = ContextStack(
+      context_dim,
+      num_layers=context_stack,
+      remat=wave.get('remat', False),
+      rngs=rngs,
+    )
 
   def listen(self, motion_BFM, valid_BF, controls_BN=None, draws=None):
     """Return the WaveNet's context (B, F, C) and head logits (B, F, H)."""
     context, heads = self.pose(motion_BFM, valid_BF, controls_BN, draws)
-    return self.join(context, heads, valid_BF), heads
+    context = self.join(context, heads, valid_BF)
+    return self.context_stack(context, valid_BF), heads
 
   def join(self, context, heads, valid):
     """Put what is heard of the heads beside the context; 0 where not valid."""

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from dance2wave.models.controls import NUM_CONTROLS
+from dance2wave.models.graph import GraphEmbedding
 from dance2wave.models.layers import (
   Dense,
   GatedConv,
@@ -51,13 +52,18 @@ def share_look_ahead(total, wishes):
 class PoseTransformer(nnx.Module):
   """Map motion features to context and to the activations of rhythm heads.
 
-  A stem of gated dilated convolutions sees how each joint moves, local rotary
-  attention finds the pulse over seconds, and top convolutions put both
-  together at frame precision.
+  A frame's motion is embedded by one matrix or, given a `graph`, joint by joint
+  over the skeleton. A stem of gated dilated convolutions sees how each joint
+  moves, local rotary attention finds the pulse over seconds, and top
+  convolutions put both together at frame precision.
 
   Beside the rhythm heads it may be given two that describe a whole clip or
   its sound (`describe_style`, `describe_features`); nothing downstream reads
   them, they only shape the context.
+
+  Args:
+    motion_dim: motion features of a frame.
+    graph: a `JointGraph` to embed them over, None for one matrix.
 
   Attributes:
     remat: whether a layer's activations are computed again for gradients
@@ -82,6 +88,7 @@ class PoseTransformer(nnx.Module):
     num_styles=0,
     num_features=0,
     remat=False,
+    graph=None,
     rngs,
   ):
     half_window = round(0.5 * window_s * pose_rate_hz)
@@ -119,7 +126,10 @@ class PoseTransformer(nnx.Module):
     ]
     stem = len(stem_dilations)
     self.remat = remat
-    self.embed = Dense(motion_dim, width, rngs=rngs)
+    if graph is None:
+      self.embed = Dense(motion_dim, width, rngs=rngs)
+    else:
+      self.embed = GraphEmbedding(motion_dim, width, graph=graph, rngs=rngs)
     self.controls = Dense(NUM_CONTROLS, width, rngs=rngs, use_bias=False)
     self.layers = nnx.List([*convs[:stem], *attention, *convs[stem:]])
     self.look_ahead = sum(layer.look_ahead for layer in self.layers)

@@ -16,6 +16,21 @@ _NUM_JOINTS = len(SKELETONS['core14'])
 NUM_DIRECTIONS = 8
 MOTION_DIM = 7 * _NUM_JOINTS + 2 * NUM_DIRECTIONS
 
+
+def joint_columns() -> tuple[tuple[int, ...], ...]:
+  """Return for each joint which motion features are its own, 7 of them.
+
+  Position x, y, velocity x, y, acceleration x, y and confidence; the motion
+  per direction and its deceleration are of all joints together.
+  """
+  pairs = [2 * _NUM_JOINTS * part for part in range(3)]
+  confidence = MOTION_DIM - _NUM_JOINTS
+  return tuple(
+    (*(first + 2 * j + d for first in pairs for d in (0, 1)), confidence + j)
+    for j in range(_NUM_JOINTS)
+  )
+
+
 # Kernels span about 70 ms, from one frame to two on either side.
 _KERNEL_HALF_S = 0.037
 _MAX_KERNEL_HALF = 2

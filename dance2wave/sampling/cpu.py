@@ -183,6 +183,15 @@ class CpuEngine:
       parts += self._signals(bent_BT)
     return np.concatenate(parts, axis=1), state
 
+  def fork(self, state, row_B):
+    """Return the state of other clips, as `XlaEngine.fork` does."""
+    rows = row_B[:, None] * self._each + np.arange(self._each)
+    old = state['rings']
+    shape = old.shape[0], rows.size, old.shape[2]
+    rings = _aligned(int(np.prod(shape))).reshape(shape)
+    np.take(old, rows.ravel(), axis=1, out=rings)
+    return state | {'rings': rings, 'bent': state['bent'][row_B]}
+
   def _signals(self, bent_BT):
     """Return the signal frame by frame: (B, S) each."""
     frames = np.split(bent_BT, bent_BT.shape[1] // self._hop, axis=1)

@@ -21,7 +21,7 @@ ENGINES = ('auto', 'xla', 'cpu')
 
 
 def make_engine(name, graphdef, params, draw):
-  """Return an engine: `start`, `run`, `draw_uniform` and a `name`.
+  """Return an engine: `start`, `run`, `fork`, `draw_uniform` and a `name`.
 
   Args:
     name: one of `ENGINES`.

@@ -10,13 +10,20 @@ from flax import nnx
 
 from dance2wave.models.controls import encode_controls
 from dance2wave.models.loudness import gain
-from dance2wave.models.pose_transformer import LOUDNESS, activate_heads
+from dance2wave.models.pose_transformer import (
+  HEADS,
+  LOUDNESS,
+  activate_heads,
+)
 
 # Programs take up to so many pose frames in a call. How many is told when
 # they run: another length would be another program, which may round
 # differently, and a stream would not be what is drawn of the whole clip.
 BLOCK_FRAMES = 50
 MIN_CLIPS = 2
+# Heads that say when something is to be heard.
+RHYTHM = ('beat', 'onset')
+_RHYTHM = np.array([HEADS.index(name) for name in RHYTHM])
 
 
 def pad_to_block(array, axis, frames=BLOCK_FRAMES):
@@ -42,9 +49,14 @@ def _start(graphdef, params, controls_BN):
   model = nnx.merge(graphdef, params)
   width = model.wave.context.kernel.shape[0]
   batch = len(controls_BN)
-  held = jnp.zeros((batch, width)), jnp.zeros(batch)
+  held = (
+    jnp.zeros((batch, width)),
+    jnp.zeros(batch),
+    jnp.zeros((batch, len(RHYTHM))),
+  )
   return {
     'pose': model.pose.start(batch),
+    'stack': model.context_stack.start(batch),
     'held': held,
     'controls': controls_BN,
   }
@@ -55,32 +67,30 @@ def _one_frame(model, motion_BM, valid_B, state):
   context, heads, valid, pose = model.pose.step(
     motion_BM, valid_B, state['pose'], state['controls']
   )
-  loudness = activate_heads(heads)[..., LOUDNESS]
+  activations = activate_heads(heads)
   context = model.join(context, heads, valid)
-  old_context, old_gain = state['held']
+  context, stack = model.context_stack.step(context, valid, state['stack'])
+  old_context, old_gain, old_rhythm = state['held']
   held = (
     jnp.where(valid[:, None], context, old_context),
-    jnp.where(valid, gain(loudness), old_gain),
+    jnp.where(valid, gain(activations[..., LOUDNESS]), old_gain),
+    jnp.where(valid[:, None], activations[..., _RHYTHM], old_rhythm),
   )
-  return state | {'pose': pose, 'held': held}
+  return state | {'pose': pose, 'stack': stack, 'held': held}
 
 
 def _run(graphdef, params, motion_FBM, valid_FB, count, state):
   model = nnx.merge(graphdef, params)
 
   def body(frame, carry):
-    state, contexts, gains = carry
+    state, heard = carry
     state = _one_frame(model, motion_FBM[frame], valid_FB[frame], state)
-    context, gain_B = state['held']
-    return state, contexts.at[frame].set(context), gains.at[frame].set(gain_B)
+    heard = [x.at[frame].set(now) for x, now in zip(heard, state['held'])]
+    return state, heard
 
-  context, gain_B = (jnp.zeros_like(held) for held in state['held'])
-  blank = (
-    jnp.zeros((BLOCK_FRAMES, *context.shape)),
-    jnp.zeros((BLOCK_FRAMES, *gain_B.shape)),
-  )
-  state, contexts, gains = jax.lax.fori_loop(0, count, body, (state, *blank))
-  return contexts, gains, state
+  blank = [jnp.zeros((BLOCK_FRAMES, *x.shape)) for x in state['held']]
+  state, heard = jax.lax.fori_loop(0, count, body, (state, blank))
+  return *heard, state
 
 
 class Listener:
@@ -128,8 +138,8 @@ class Listener:
       state: from `start` or an earlier call; used up.
 
     Returns:
-      context (F, B, C), gain of levelled sound (F, B), both numpy and of the
-      frames `look_ahead` ago, and the state.
+      context (F, B, C), gain of levelled sound (F, B), activations of `RHYTHM`
+      (F, B, R), all numpy and of the frames `look_ahead` ago, and the state.
     """
     parts, batch = [], motion_FBM.shape[1]
     motion_FBM, valid_FB = (in_company(x, 1) for x in (motion_FBM, valid_FB))
@@ -141,8 +151,8 @@ class Listener:
         self._params, pad_to_block(motion, 0), valid, count, state
       )
       parts.append([np.asarray(x)[:count, :batch] for x in heard])
-    context, gains = (np.concatenate(x) for x in zip(*parts))
-    return context, gains, state
+    context, gains, rhythm = (np.concatenate(x) for x in zip(*parts))
+    return context, gains, rhythm, state
 
 
 def gain_of_samples(gain_FB, samples_per_frame):

@@ -12,6 +12,7 @@ import numpy as np
 
 from dance2wave.errors import InputError
 from dance2wave.options import Options
+from dance2wave.sampling import search
 from dance2wave.sampling.engines import make_engine
 from dance2wave.sampling.listen import (
   BLOCK_FRAMES,
@@ -82,20 +83,31 @@ class Generator:
     engine: one of `ENGINES`.
     devices: over which clips are spread; None for all accelerators of this
       process.
+    best_of: candidates of which the best is kept, block by block; see
+      `sampling/search.py`. None for as many as in the options; 1 is no search.
 
   Attributes:
     options: of the model.
     engine: what draws samples.
     engine_name: 'cpu' or 'xla'.
+    best_of: candidates of each clip.
     num_devices: over which clips are spread.
     listener: what hears the dance.
     lead_samples: how much earlier sound is played than it was drawn.
   """
 
   def __init__(
-    self, options, graphdef, params, draw, engine='auto', devices=None
+    self,
+    options,
+    graphdef,
+    params,
+    draw,
+    engine='auto',
+    devices=None,
+    best_of=None,
   ):
     self.options = options
+    self.best_of = options.sample.best_of if best_of is None else best_of
     self.lead_samples = round(options.sample.lead_s * options.sample_rate_hz)
     self.engine = make_engine(engine, graphdef, params, draw)
     self.engine_name = self.engine.name
@@ -121,7 +133,7 @@ class Generator:
     return jax.vmap(lambda row: jax.random.fold_in(root, row))(jnp.array(rows))
 
   def listen(self, dances, num_samples=0):
-    """Return context (B, F, C) and gain (F, B) of padded dances.
+    """Return context (B, F, C), gain (F, B), rhythm (F, B, R) of padded dances.
 
     F covers the longest clip, or `num_samples` if they are more, and one
     closing frame.
@@ -135,8 +147,9 @@ class Generator:
       [dance.tempo_bpm for dance in dances],
       [dance.energy_db for dance in dances],
     )
-    context, gain_FB, _ = self.listener.run(motion, valid, state)
-    return np.moveaxis(context[ahead:], 0, 1), gain_FB[ahead:]
+    *heard, _ = self.listener.run(motion, valid, state)
+    context, gain_FB, rhythm_FBR = (x[ahead:] for x in heard)
+    return np.moveaxis(context, 0, 1), gain_FB, rhythm_FBR
 
   def generate(self, dances, *, seed=0, progress=None, rows=None, place=0):
     """Return one float32 waveform of `num_samples` for every dance.
@@ -155,10 +168,11 @@ class Generator:
       return []
     longest = max(dance.num_samples for dance in dances)
     dances = [dances[row] for row in rows]
-    context, gain_FB = self.listen(dances, longest)
+    context, gain_FB, rhythm_FBR = self.listen(dances, longest)
     style = jnp.array([dance.style for dance in dances], jnp.int32)
     keys = self.keys(seed, rows)
-    shares = _Shares(context.shape[1] - 1, len(dances), progress)
+    drawn = (context.shape[1] - 1) * len(dances) * self.best_of
+    shares = _Shares(drawn, progress)
     groups = _groups(len(dances), self.num_devices)
 
     def one_group(number, group):
@@ -167,7 +181,13 @@ class Generator:
         (context[group], style[group], keys[group]), self._devices[which]
       )
       with jax.default_device(self._devices[which]):
-        return self._draw_group(self._engines[which], *inputs, shares)
+        if self.best_of == 1:
+          return self._draw_group(self._engines[which], *inputs, shares)
+        judge = self._judge(dances[group], rhythm_FBR[:, group])
+        gain = gain_FB[:, group]
+        return self._draw_best(
+          self._engines[which], *inputs, gain, judge, shares
+        )
 
     with futures.ThreadPoolExecutor(len(groups)) as threads:
       drawn = threads.map(one_group, range(len(groups)), groups)
@@ -188,17 +208,55 @@ class Generator:
     return np.clip(drawn_BT * gain_BT, -1.0, 1.0)
 
   def _draw_group(self, engine, context, style, keys, shares):
-    """Draw a group of clips piece by piece: (B, T)."""
-    state, pieces = engine.start(len(style)), []
-    frames = context.shape[1] - 1
-    for first in range(0, frames, BLOCK_FRAMES):
-      count = min(BLOCK_FRAMES, frames - first)
-      part = context[:, first : first + count + 1]
-      uniform = engine.draw_uniform(keys, first, BLOCK_FRAMES)[:count]
-      samples, state = engine.run(part, style, uniform, state)
-      pieces.append(np.asarray(samples))
-      shares.add(count * len(style))
-    return np.concatenate(pieces, axis=1)
+    """Draw a group of clips: (B, T)."""
+    draw = self._drawer(engine, context, style, keys, shares)
+    return draw(0, context.shape[1] - 1, engine.start(len(style)))[0]
+
+  def _drawer(self, engine, context, style, keys, shares):
+    """Return what draws `count` frames from `first` on, piece by piece."""
+
+    def draw(first, count, state):
+      pieces = []
+      for begin in range(first, first + count, BLOCK_FRAMES):
+        size = min(BLOCK_FRAMES, first + count - begin)
+        part = context[:, begin : begin + size + 1]
+        uniform = engine.draw_uniform(keys, begin, BLOCK_FRAMES)[:size]
+        samples, state = engine.run(part, style, uniform, state)
+        pieces.append(np.asarray(samples))
+        shares.add(size * len(style))
+      return np.concatenate(pieces, axis=1), state
+
+    return draw
+
+  def _judge(self, dances, rhythm_FBR):
+    hop = self.options.samples_per_frame
+    return search.Judge(
+      sample_rate_hz=self.options.sample_rate_hz,
+      hop=hop,
+      lead_samples=self.lead_samples,
+      rhythm_FBR=rhythm_FBR,
+      num_frames_B=np.array([dance.num_samples // hop for dance in dances]),
+    )
+
+  def _draw_best(self, engine, context, style, keys, gain_FB, judge, shares):
+    """Draw several candidates of a group of clips, keep the best: (B, T)."""
+    context, style = (jnp.repeat(x, self.best_of, 0) for x in (context, style))
+    keys = search.candidate_keys(keys, self.best_of)
+    gain_FB = np.repeat(gain_FB, self.best_of, axis=1)
+
+    def play(drawn_BT, first):
+      last = first + drawn_BT.shape[1] // judge.hop
+      return self.played(drawn_BT, gain_FB[first : last + 1])
+
+    return search.draw_best(
+      engine,
+      self._drawer(engine, context, style, keys, shares),
+      play,
+      judge,
+      num_frames=context.shape[1] - 1,
+      block_frames=round(search.BLOCK_S * self.options.pose_rate_hz),
+      best_of=self.best_of,
+    )
 
 
 def _devices():
@@ -221,8 +279,8 @@ def _groups(num_clips, num_devices):
 class _Shares:
   """Count finished frames of all groups and tell the share that is done."""
 
-  def __init__(self, frames, clips, progress):
-    self._total, self._done = frames * clips, 0
+  def __init__(self, total, progress):
+    self._total, self._done = total, 0
     self._progress, self._lock = progress, threading.Lock()
 
   def add(self, count):

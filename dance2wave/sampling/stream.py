@@ -33,7 +33,8 @@ class Stream:
     energy_db: mean level that is wanted, likewise; see `Dance`.
 
   Raises:
-    InputError: the model looks ahead to the end of a clip.
+    InputError: the model looks ahead to the end of a clip, or the generator
+      takes the best of several draws.
   """
 
   def __init__(
@@ -52,6 +53,12 @@ class Stream:
         'a stream of a model with pose.look_ahead_s=None, which hears a whole '
         'clip before its first sound; expected seconds; train one with '
         '--config.pose.look_ahead_s=6.0'
+      )
+    if generator.best_of > 1:
+      raise InputError(
+        f'a stream of a generator with best_of={generator.best_of}, which '
+        'hears seconds of sound before it plays them; expected 1; make it with '
+        'Generator(..., best_of=1)'
       )
     self._generator, self._skeleton = generator, skeleton
     self._cleaner = PoseCleaner(options.pose_rate_hz)
@@ -115,7 +122,7 @@ class Stream:
     for first in range(0, len(motion_FM), BLOCK_FRAMES):
       motion_FBM = motion_FM[first : first + BLOCK_FRAMES, None]
       valid_FB = np.full(motion_FBM.shape[:2], is_valid)
-      context, gain, self._state['heard'] = self._generator.listener.run(
+      context, gain, _, self._state['heard'] = self._generator.listener.run(
         motion_FBM, valid_FB, self._state['heard']
       )
       early = min(max(-self._num_heard, 0), len(context))

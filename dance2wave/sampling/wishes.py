@@ -11,6 +11,7 @@ _RANGES = {
   'top_p': (0.0, 1.0),
   'guidance': (0.0, 100.0),
   'style_strength': (0.0, 10.0),
+  'best_of': (0, 64),
   'tempo': (MIN_TEMPO_BPM, MAX_TEMPO_BPM),
   'energy': (-60.0, 0.0),
 }

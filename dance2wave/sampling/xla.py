@@ -6,6 +6,7 @@ import threading
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from dance2wave.models.quantise import bent_of_codes, unbend
@@ -169,6 +170,23 @@ class XlaEngine:
       )
       parts.append(samples[:batch, : count * self._hop])
     return jnp.concatenate(parts, axis=1), state
+
+  def fork(self, state, row_B):
+    """Return the state in which clip b goes on from where clip row_B[b] is.
+
+    Args:
+      state: from `start` or from `run`; it stays as it is.
+      row_B: (B,) int of numpy.
+    """
+    batch = len(state['bent'])
+    row_B = np.concatenate([row_B, np.arange(len(row_B), batch)])
+    rings = state['wave']['rings']
+    rows = [row_B + first for first in range(0, rings.shape[1], batch)]
+    wave = {
+      'rings': rings[:, np.concatenate(rows)],
+      'sample': jnp.copy(state['wave']['sample']),
+    }
+    return {'wave': wave, 'bent': state['bent'][row_B]}
 
   def _run_block(self, *arguments):
     batch = arguments[1].shape[0]

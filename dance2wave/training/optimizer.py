@@ -13,9 +13,10 @@ from optax.contrib import MuonDimensionNumbers, scale_by_muon
 from dance2wave.errors import InputError
 from dance2wave.training.state import first_match, leaf_name
 
-# Kernels are decayed; biases, norms' scales and the style table are not.
+# Kernels are decayed; biases, norms' scales, the style table and the weights of
+# a skeleton's edges are not.
 DECAY_RULES = (
-  (r'(^|/)(bias|taps_bias|scale|style)$', False),
+  (r'(^|/)(bias|taps_bias|scale|style|edges)$', False),
   (r'(^|/)(kernel|taps|residual)$', True),
 )
 

@@ -33,7 +33,7 @@ _CLIPS = ('data', 'fsdp')
 # about before their use, and the compiler would rebuild them whole. Nor is the
 # style table, whose rows are gathered, for the same reason: it is small.
 RULES = (
-  (r'(^|/)(bias|taps_bias|scale|style|ns_coeffs)$', P()),
+  (r'(^|/)(bias|taps_bias|scale|style|edges|ns_coeffs)$', P()),
   (r'(^|/)(qkv|mlp_in|skip)/kernel$', P(None, ('tensor', 'fsdp'))),
   (r'(^|/)(out|mlp_out|hidden)/kernel$', P('tensor', 'fsdp')),
   (r'(^|/)kernel$', P(None, 'fsdp')),

@@ -7,19 +7,10 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
-from dance2wave.datasets.audio_features import NUM_AUDIO_FEATURES
-from dance2wave.errors import InputError
-from dance2wave.models.dance2wave import Dance2Wave
 from dance2wave.models.parts import WHOLE, Draws, Part
 from dance2wave.models.pose_transformer import NUM_HEADS
 from dance2wave.options import Options
-from dance2wave.pose.clean import CLEAN_DELAY_S
-from dance2wave.pose.features import FEATURE_LOOK_AHEAD_FRAMES
-from dance2wave.training.contrast import (
-  add_contrast,
-  contrast_losses,
-  match_sizes,
-)
+from dance2wave.training.contrast import add_contrast, contrast_losses
 from dance2wave.training.losses import (
   features_loss,
   head_losses,
@@ -27,6 +18,7 @@ from dance2wave.training.losses import (
   sum_head_losses,
   timbre_loss,
 )
+from dance2wave.training.new_model import make_model
 from dance2wave.training.prompts import draw_controls, drop_label
 from dance2wave.training.self_fed import self_fed_share
 from dance2wave.training.state import TrainState, all_finite
@@ -35,70 +27,6 @@ from dance2wave.training.window import (
   said_and_true_bands,
   sound_losses,
 )
-
-
-def transformer_look_ahead_s(options: Options) -> float | None:
-  """Return what cleaning and features leave of `pose.look_ahead_s`.
-
-  The cleaner waits, the derivatives reach ahead, and the WaveNet needs one
-  more frame to interpolate its context towards.
-
-  Raises:
-    InputError: they leave less than nothing.
-  """
-  if options.pose.look_ahead_s is None:
-    return None
-  frames = FEATURE_LOOK_AHEAD_FRAMES + 1
-  spent_s = CLEAN_DELAY_S + frames / options.pose_rate_hz
-  left_s = options.pose.look_ahead_s - spent_s
-  if left_s < 0:
-    raise InputError(
-      f'pose.look_ahead_s={options.pose.look_ahead_s}; expected at least '
-      f'{spent_s:g}, which cleaning and motion features need, or None for all '
-      'of a clip; set --config.pose.look_ahead_s'
-    )
-  return left_s
-
-
-def make_model(options: Options, motion_dim: int, key) -> Dance2Wave:
-  """Return a new model of the sizes in options."""
-  pose = {
-    'motion_dim': motion_dim,
-    'width': options.pose.width,
-    'num_heads': options.pose.num_heads,
-    'num_blocks': options.pose.num_blocks,
-    'stem_dilations': options.pose.stem_dilations,
-    'top_dilations': options.pose.top_dilations,
-    'kernel': options.pose.kernel,
-    'window_s': options.pose.window_s,
-    'look_ahead_s': transformer_look_ahead_s(options),
-    'pose_rate_hz': options.pose_rate_hz,
-    'dropout': options.pose.dropout,
-    'num_styles': len(options.styles) * ('style' in options.pose.describes),
-    'num_features': NUM_AUDIO_FEATURES
-    * ('audio_features' in options.pose.describes),
-    'remat': options.train.remat,
-  }
-  wave = {
-    'num_styles': len(options.styles),
-    'dilations': options.wave.dilations,
-    'kernel': options.wave.kernel,
-    'residual': options.wave.residual,
-    'gate': options.wave.gate,
-    'skip': options.wave.skip,
-    'num_outputs': options.wave.num_outputs,
-    'samples_per_frame': options.samples_per_frame,
-    'is_mixture': options.wave.output == 'mixture',
-    'num_bands': options.wave.num_bands,
-    'remat': options.train.remat,
-  }
-  return Dance2Wave(
-    pose=pose,
-    wave=wave,
-    hears_heads=options.wave.hears_heads,
-    match=match_sizes(options),
-    rngs=nnx.Rngs(key),
-  )
 
 
 def split_model(options: Options, motion_dim: int):

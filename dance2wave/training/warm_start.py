@@ -48,11 +48,11 @@ def load_ema(folder: pathlib.Path) -> tuple[Options, object, dict]:
     return options, graphdef, checkpoints.restore_ema(abstract, config=config)
 
 
-def _is_trained(options: Options, name: str) -> bool:
+def is_trained(options: Options, name: str) -> bool:
   """Return whether a run of these options has trained a parameter."""
   train = options.train
-  if name.startswith('wave/'):
-    is_context = name.startswith('wave/context/')
+  if name.startswith(('wave/', 'context_stack/')):
+    is_context = name.startswith(('wave/context/', 'context_stack/'))
     return bool(train.joint_steps) and not (train.is_audio_only and is_context)
   return bool(train.pose_steps) or not train.is_audio_only
 
@@ -157,7 +157,7 @@ def warm_start(
     trained = {
       name: value
       for name, value in _by_name(theirs).items()
-      if _is_trained(their_options, name)
+      if is_trained(their_options, name)
     }
     taken = {
       k: v for k, v in trained.items() if _fit(folder, both, k, v, params)

@@ -1,0 +1,210 @@
+"""Of several draws the one that follows the dance best is kept."""
+
+import functools
+
+import jax
+import numpy as np
+import pytest
+from small_config import options_with
+
+from dance2wave.errors import InputError
+from dance2wave.pose.features import MOTION_DIM
+from dance2wave.sampling import offline, search
+from dance2wave.sampling.stream import Stream
+from dance2wave.sampling.xla import Draw
+from dance2wave.training import step
+
+RATE_HZ, HOP = 8000, 320
+
+
+def pulses(frames, num_frames=50):
+  """Return (F, 1) what a rhythm head would say of strokes at some frames."""
+  rhythm = np.zeros((num_frames, 1), np.float32)
+  rhythm[frames] = 1.0
+  return rhythm
+
+
+def strokes(frames, num_frames=50, late_samples=0):
+  """Return bursts of noise that begin at some frames."""
+  audio = np.zeros(num_frames * HOP, np.float32)
+  noise = np.random.default_rng(0).normal(size=400) * np.exp(
+    -np.arange(400) / 80
+  )
+  for frame in frames:
+    begin = frame * HOP + late_samples
+    audio[begin : begin + 400] += 0.3 * noise[: len(audio) - begin]
+  return audio
+
+
+def test_a_sound_that_follows_scores_above_one_that_does_not():
+  rhythm = pulses([5, 17, 29, 41])
+  score = functools.partial(
+    search.follow_score, sample_rate_hz=RATE_HZ, hop=HOP
+  )
+  right = score(strokes([5, 17, 29, 41]), rhythm)
+  assert right > 0.8
+  assert right > score(strokes([5, 17, 29]), rhythm) > 0.5
+  assert score(strokes([11, 23, 35, 47]), rhythm) < 0.1
+  both = np.concatenate([rhythm, pulses([11, 23, 35])], axis=1)
+  assert score(strokes([5, 17, 29, 41]), both) < right
+  assert score(np.zeros(50 * HOP, np.float32), rhythm) == 0
+  assert score(strokes([5]), np.ones((50, 1), np.float32)) == 0
+
+
+def judge_of(rhythm, num_frames, lead_samples=0):
+  return search.Judge(
+    RATE_HZ, HOP, lead_samples, rhythm[:, None], np.array([num_frames])
+  )
+
+
+def after_silence(judge, *sounds):
+  past = np.zeros(judge.past_frames * HOP, np.float32)
+  return np.stack([np.concatenate([past, s]) for s in sounds])[None]
+
+
+def test_the_judge_takes_the_best_and_of_equals_the_first():
+  judge = judge_of(pulses([5, 17, 29, 41]), 50)
+  right, wrong = strokes([5, 17, 29, 41]), strokes([11, 23, 35])
+  choose = functools.partial(judge.choose, 0)
+  assert choose(after_silence(judge, wrong, wrong, right, right)) == [2]
+  assert choose(after_silence(judge, right, wrong)) == [0]
+
+
+def test_what_comes_after_a_clip_is_not_judged():
+  rhythm = pulses([5, 17, 29, 41])
+  whole, first = strokes([5, 17, 29, 41]), strokes([5, 17])
+  for num_frames, best in ((50, 1), (25, 0)):
+    judge = judge_of(rhythm, num_frames)
+    assert judge.choose(0, after_silence(judge, first, whole)) == [best]
+
+
+def test_a_sound_is_judged_when_it_is_heard_and_not_when_it_is_drawn():
+  frames, late = [5, 17, 29, 41], 2 * HOP
+  on_time, too_late = strokes(frames), strokes(frames, late_samples=late)
+  for lead, best in ((0, 0), (late, 1)):
+    judge = judge_of(pulses(frames), 50, lead)
+    assert judge.choose(0, after_silence(judge, on_time, too_late)) == [best]
+
+
+def test_a_block_in_the_middle_is_judged_by_its_own_frames():
+  judge = judge_of(pulses([55, 67, 79, 91], 100), 100)
+  right, wrong = strokes([5, 17, 29, 41]), strokes([11, 23, 35, 47])
+  assert judge.choose(50, after_silence(judge, wrong, right)) == [1]
+
+
+def test_the_first_candidate_has_the_draws_of_the_clip_and_all_differ():
+  keys = jax.random.split(jax.random.key(0), 2)
+  many = jax.random.key_data(search.candidate_keys(keys, 3))
+  np.testing.assert_array_equal(many[::3], jax.random.key_data(keys))
+  assert len(np.unique(many, axis=0)) == 6
+
+
+@functools.lru_cache(maxsize=2)
+def parts(**changes):
+  options = options_with(train__context_dropout=0.1, **changes)
+  graphdef, init = step.split_model(options, MOTION_DIM)
+  params = jax.jit(init)(jax.random.key(0))
+  # Weights that make the classes, the rhythm and the context matter.
+  params = jax.tree.map(lambda p: p + 0.1 * np.float32(p.ndim), params)
+  return options, graphdef, params
+
+
+@functools.lru_cache(maxsize=2)
+def generator(engine):
+  options, graphdef, params = parts()
+  draw = offline.make_draw(options)
+  return offline.Generator(options, graphdef, params, draw, engine)
+
+
+def best_of(count, engine='cpu'):
+  """Return the engine's generator, compiled once, to draw so many."""
+  make = generator(engine)
+  make.best_of = count
+  return make
+
+
+@functools.lru_cache(maxsize=1)
+def dances():
+  rng = np.random.default_rng(0)
+  return [
+    offline.Dance(
+      rng.normal(size=(round(25 * s), MOTION_DIM)).astype(np.float32),
+      round(8000 * s),
+    )
+    for s in (2.6, 2.1, 0.7)
+  ]
+
+
+@pytest.mark.parametrize('engine', ['cpu', 'xla'])
+@pytest.mark.parametrize('guidance', [1.0, 2.0])
+def test_a_forked_state_goes_on_from_where_the_other_clip_was(engine, guidance):
+  _, graphdef, params = parts()
+  engine = offline.make_engine(
+    engine, graphdef, params, Draw(guidance=guidance)
+  )
+  rng = np.random.default_rng(0)
+  width = params['wave']['context']['kernel'].shape[0]
+  context = rng.normal(size=(3, 4, width)).astype(np.float32)
+  uniform = rng.random((3, HOP, 3, 2)).astype(np.float32)
+  style = np.full(3, -1, np.int32)
+  _, state = engine.run(context[:, :3], style, uniform[:2], engine.start(3))
+  row_B = np.array([2, 2, 0])
+  forked = engine.fork(state, row_B)
+  last, _ = engine.run(context[:, 2:], style, uniform[2:], state)
+  got, _ = engine.run(context[row_B, 2:], style, uniform[2:, :, row_B], forked)
+  np.testing.assert_array_equal(got, np.asarray(last)[row_B])
+  assert (got[0] != got[2]).any()
+
+
+@pytest.mark.parametrize('engine', ['cpu', 'xla'])
+def test_where_the_first_wins_always_the_sound_is_that_of_one_draw(
+  engine, monkeypatch
+):
+  plain = best_of(1, engine).generate(dances(), seed=3)
+  monkeypatch.setattr(
+    search.Judge, 'choose', lambda self, *_: 0 * self.num_frames_B
+  )
+  searched = best_of(2, engine).generate(dances(), seed=3)
+  for one, other in zip(plain, searched):
+    np.testing.assert_array_equal(one, other)
+
+
+def test_a_clip_is_searched_the_same_in_any_company_and_again():
+  make = best_of(3)
+  shares = []
+  together = make.generate(dances(), seed=3, progress=shares.append)
+  assert shares[-1] == pytest.approx(1) and max(shares) == shares[-1]
+  again = make.generate(dances(), seed=3, rows=[1])
+  alone = make.generate(dances()[:1], seed=3)
+  np.testing.assert_array_equal(again[0], together[1])
+  np.testing.assert_array_equal(alone[0], together[0])
+  plain = best_of(1).generate(dances(), seed=3)
+  assert any((one != other).any() for one, other in zip(plain, together))
+  assert [len(s) for s in together] == [d.num_samples for d in dances()]
+
+
+def test_the_kept_sound_follows_the_dance_at_least_as_well():
+  """Of clips of one block, where a greedy search is an exhaustive one."""
+  clips = [
+    offline.Dance(dance.motion_FM[:47], 47 * HOP) for dance in dances()[:2]
+  ]
+  *_, rhythm_FBR = best_of(1).listen(clips)
+  scores = {}
+  for count in (1, 4):
+    sounds = best_of(count).generate(clips)
+    scores[count] = [
+      search.follow_score(sound, rhythm_FBR[:47, clip], RATE_HZ, HOP)
+      for clip, sound in enumerate(sounds)
+    ]
+  gains = np.subtract(scores[4], scores[1])
+  assert (gains > -0.02).all() and gains.max() > 0.02
+
+
+def test_a_stream_is_refused():
+  options, *model = parts(sample__best_of=2)
+  make = functools.partial(
+    offline.Generator, options, *model, offline.make_draw(options), 'xla'
+  )
+  with pytest.raises(InputError, match=r'best_of=2.*expected 1'):
+    Stream(make())
+  assert Stream(make(best_of=1))
