@@ -8,8 +8,10 @@ import itertools
 import multiprocessing
 import multiprocessing.connection
 import os
+import shutil
 import signal
 import sys
+import tempfile
 import threading
 import types
 from collections.abc import Callable, Iterable, Iterator
@@ -78,14 +80,22 @@ def _limit_memory(num_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
 
 
-def _start_child(limits: Limits) -> None:
-  """Leave silently on Ctrl-C, and when the parent is gone."""
+def _start_child(
+  limits: Limits,
+  given_up: multiprocessing.connection.Connection,
+  scratch: str,
+) -> None:
+  """Leave silently on Ctrl-C, when given up, and when the parent is gone.
+
+  What a task leaves in the temporary folder is in that of the whole pool.
+  """
   _limit_memory(limits.num_bytes)
   signal.signal(signal.SIGINT, lambda *_: os._exit(130))
-  parent = multiprocessing.parent_process().sentinel
+  parent, tempfile.tempdir = multiprocessing.parent_process().sentinel, scratch
 
   def follow_parent():
-    multiprocessing.connection.wait([parent])
+    if parent in multiprocessing.connection.wait([parent, given_up]):
+      shutil.rmtree(scratch, ignore_errors=True)
     os._exit(1)
 
   threading.Thread(target=follow_parent, daemon=True).start()
@@ -127,19 +137,28 @@ def _watched(function: Callable, silent_s: float, task: Any) -> Any:
     return WorkerDied(task, 'stalled', str(error))
 
 
+@contextlib.contextmanager
 def _pool(
   num_workers: int, function: Callable, limits: Limits
-) -> futures.ProcessPoolExecutor:
-  """Return a pool of children of a fork server, never of this process.
+) -> Iterator[futures.ProcessPoolExecutor]:
+  """Keep a pool of children of a fork server, never of this process.
 
   The server imports what the function needs once; its children start at once
-  and have none of this process's threads (jax) or memory.
+  and have none of this process's threads (jax) or memory. What they still do
+  when the pool is left is given up.
   """
   context = multiprocessing.get_context('forkserver')
   context.set_forkserver_preload([__name__, function.__module__])
-  return futures.ProcessPoolExecutor(
-    num_workers, context, _start_child, (limits,)
-  )
+  given_up, end = context.Pipe(duplex=False)
+  with tempfile.TemporaryDirectory(prefix='dance2wave-') as scratch, given_up:
+    pool = futures.ProcessPoolExecutor(
+      num_workers, context, _start_child, (limits, given_up, scratch)
+    )
+    try:
+      yield pool
+    finally:
+      end.close()
+      pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _alone(function: Callable, task: Any, limits: Limits) -> Any:
@@ -161,10 +180,9 @@ def _run_pool(
   limits: Limits,
 ) -> Iterator[Any]:
   """Yield results until done or until a process dies; tasks stay in pending."""
-  pool = _pool(workers, function, limits)
-  submit = functools.partial(pool.submit, _watched, function, limits.silent_s)
   running = collections.deque()
-  try:
+  with _pool(workers, function, limits) as pool:
+    submit = functools.partial(pool.submit, _watched, function, limits.silent_s)
     with _clean_start():
       running.extend(submit(task) for task in pending)
       for task in itertools.islice(tasks, _AHEAD * workers - len(pending)):
@@ -177,8 +195,6 @@ def _run_pool(
       for task in itertools.islice(tasks, 1):
         pending.append(task)
         running.append(submit(task))
-  finally:
-    pool.shutdown(wait=True, cancel_futures=True)
 
 
 def ordered_map(
