@@ -53,12 +53,15 @@ def trained(tmp_path_factory):
   with (folder / 'lock').open('w') as lock:
     fcntl.flock(lock, fcntl.LOCK_EX)
     if not printed.exists():
+      left = tempfile.mkdtemp(dir=_FOLDER.name)
       result = run(
         'dance2wave.main',
         '--config=configs/debug.py',
         f'--config.dataset.data_dir={folder / "tfds"}',
         f'--workdir={folder / "run"}',
+        TMPDIR=left,
       )
       assert result.returncode == 0, result.stderr
+      (folder / 'left.txt').write_text('\n'.join(os.listdir(left)))
       printed.write_text(result.stdout)
   return folder / 'run', printed.read_text()

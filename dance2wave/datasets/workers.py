@@ -51,7 +51,8 @@ class WorkerDied:
 
   Attributes:
     task: which one.
-    reason: 'died': it killed its process twice; 'stalled': see `Limits`.
+    reason: 'died': it killed its process twice; 'stalled' and 'memory': it
+      went beyond its `Limits`.
     message: one line for the user.
   """
 
@@ -129,12 +130,14 @@ def _without_main() -> Iterator[None]:
 
 
 def _watched(function: Callable, silent_s: float, task: Any) -> Any:
-  """Return function(task), or `WorkerDied` where it makes no progress."""
+  """Return function(task), or `WorkerDied` where it goes beyond limits."""
   try:
     with watchdog.watching(silent_s):
       return function(task)
   except watchdog.Stalled as error:
     return WorkerDied(task, 'stalled', str(error))
+  except MemoryError:
+    return WorkerDied(task, 'memory', 'it needs too much memory')
 
 
 @contextlib.contextmanager
@@ -215,8 +218,8 @@ def ordered_map(
 
   Yields:
     The results; `WorkerDied` for a task whose process was killed (out of
-    memory, a crash in a decoder) twice, or that made no progress for too long.
-    The other tasks go on.
+    memory, a crash in a decoder) twice, that got no memory, or that made no
+    progress for too long. The other tasks go on.
   """
   if num_workers == 0:
     yield from map(function, tasks)

@@ -169,7 +169,7 @@ class Generator:
       with jax.default_device(self._devices[which]):
         return self._draw_group(self._engines[which], *inputs, shares)
 
-    with futures.ThreadPoolExecutor(len(groups)) as threads:
+    with futures.ThreadPoolExecutor(len(groups)) as threads, shares:
       drawn = threads.map(one_group, range(len(groups)), groups)
       audio_BT = np.concatenate(list(drawn))
     audio_BT = self.played(audio_BT, gain_FB)[:, self.lead_samples :]
@@ -219,14 +219,26 @@ def _groups(num_clips, num_devices):
 
 
 class _Shares:
-  """Count finished frames of all groups and tell the share that is done."""
+  """Count finished frames of all groups and tell the share that is done.
+
+  When its context is left no group goes on: after Ctrl-C nobody wants them.
+  """
 
   def __init__(self, frames, clips, progress):
     self._total, self._done = frames * clips, 0
     self._progress, self._lock = progress, threading.Lock()
+    self._is_left = False
+
+  def __enter__(self):
+    return self
+
+  def __exit__(self, *_):
+    self._is_left = True
 
   def add(self, count):
     """Note that `count` frames of clips are done."""
+    if self._is_left:
+      raise futures.CancelledError
     if self._progress is None:
       return
     with self._lock:
