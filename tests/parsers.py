@@ -9,6 +9,7 @@ import json
 import pathlib
 import sys
 import wave
+import zipfile
 
 import numpy as np
 
@@ -18,6 +19,8 @@ from dance2wave.datasets.clip_folder import folder as clip_folder
 from dance2wave.datasets.kinetics_dance.annotations import read_annotations
 from dance2wave.errors import InputError
 from dance2wave.media import audio
+from dance2wave.metrics.embedding import LOG_MEL_DIM
+from dance2wave.metrics.style_classifier import StyleClassifier
 from dance2wave.pose.bvh import read_bvh
 from dance2wave.pose.deepmimic import read_deepmimic
 from dance2wave.pose.joints3d import read_pose_npz
@@ -80,6 +83,35 @@ def _npz(**changes):
   return file.getvalue()
 
 
+def _member(name):
+  with zipfile.ZipFile(io.BytesIO(_npz())) as file:
+    return file.read(name)
+
+
+def _npy(path):
+  """Read an array as the pose of a whole npz: its checksum is right."""
+  with zipfile.ZipFile(path.with_suffix('.npz'), 'w') as whole:
+    with zipfile.ZipFile(io.BytesIO(_npz())) as good:
+      for name in {*good.namelist()} - {'pose.npy'}:
+        whole.writestr(name, good.read(name))
+    whole.writestr('pose.npy', path.read_bytes())
+  return read_pose_npz(path.with_suffix('.npz'))
+
+
+def _classifier():
+  file = io.BytesIO()
+  np.savez(
+    file,
+    styles=np.array(['house', 'pop']),
+    clips=np.array([3, 4]),
+    sample_rate_hz=8000,
+    mean=np.zeros(LOG_MEL_DIM),
+    scale=np.ones(LOG_MEL_DIM),
+    weight=np.zeros((LOG_MEL_DIM + 1, 2)),
+  )
+  return file.getvalue()
+
+
 def _wav():
   file = io.BytesIO()
   with wave.open(file, 'wb') as sound:
@@ -132,11 +164,13 @@ PARSERS = {
     read_deepmimic,
   ),
   'npz': ('.npz', _npz(), read_pose_npz),
+  'npy': ('.npy', _member('pose.npy'), _npy),
   'npz3d': (
     '.npz',
     _npz(pose3d=np.random.default_rng(0).normal(size=(3, 14, 3))),
     read_pose_npz,
   ),
+  'classifier': ('.npz', _classifier(), StyleClassifier.load),
   'styles': ('.csv', b'file,style,song\na.mp4,pop,x\n', _styles),
   'list': ('.txt', b'a.mp4\nsub/b.mov\n', clip_folder.find_videos),
   'config': ('.json', _config_example(), _config),

@@ -7,7 +7,7 @@ import tempfile
 import time
 
 import pytest
-from command_line import ROOT, environment, run
+from command_line import ROOT, assert_one_line, environment, run
 from test_promises_of_sampling import track
 
 from dance2wave.pose.track import write_pose_file
@@ -63,6 +63,15 @@ def test_sampling_leaves_nothing(trained, temporary, tmp_path):
   )
   stopped(command, temporary, (tmp_path / '.a.wav.lock').exists)
   assert names(tmp_path) == ['dance.npz'] and not names(temporary)
+
+
+def test_a_temporary_folder_with_a_long_name_is_refused(tmp_path):
+  folder = tmp_path / ('x' * 80)
+  folder.mkdir()
+  build = ('dance2wave.datasets.build', 'synthetic_dance/debug')
+  result = run(*build, f'--data_dir={tmp_path / "data"}', TMPDIR=str(folder))
+  assert_one_line(result, str(folder), 'expected 72', 'set TMPDIR')
+  assert not names(folder) and not [*tmp_path.rglob('incomplete.*')]
 
 
 def test_main_leaves_nothing(trained):

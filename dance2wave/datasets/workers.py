@@ -19,10 +19,13 @@ from concurrent import futures
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
+from dance2wave.errors import InputError
 from dance2wave.media import watchdog
 
 _AHEAD = 3  # tasks in flight per worker
 _STARTING = threading.Lock()
+# A socket's path has 104 letters or less, 31 of which multiprocessing needs.
+_LONGEST_FOLDER = 72
 
 
 def _half_the_memory() -> int:
@@ -112,8 +115,29 @@ def _clean_start() -> Iterator[None]:
   do not depend on the number of cores. One pool starts at a time, because all
   threads of this process share `__main__` and the environment.
   """
-  with _STARTING:
+  with _STARTING, _heard_later():
     yield from _without_main()
+
+
+@contextlib.contextmanager
+def _heard_later() -> Iterator[None]:
+  """Hold back Ctrl-C and SIGTERM: a child that is half started has no owner."""
+  if threading.current_thread() is not threading.main_thread():
+    yield
+    return
+  heard = []
+  before = {
+    number: signal.signal(number, lambda which, _: heard.append(which))
+    for number in (signal.SIGINT, signal.SIGTERM)
+  }
+  try:
+    yield
+  finally:
+    for number, handler in before.items():
+      # One that was not set from Python cannot be read, nor set again.
+      signal.signal(number, handler or signal.SIG_DFL)
+    for number in heard[:1]:
+      signal.raise_signal(number)
 
 
 def _without_main() -> Iterator[None]:
@@ -150,6 +174,7 @@ def _pool(
   and have none of this process's threads (jax) or memory. What they still do
   when the pool is left is given up.
   """
+  _check_temporary_folder(tempfile.gettempdir())
   context = multiprocessing.get_context('forkserver')
   context.set_forkserver_preload([__name__, function.__module__])
   given_up, end = context.Pipe(duplex=False)
@@ -162,6 +187,15 @@ def _pool(
     finally:
       end.close()
       pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _check_temporary_folder(folder: str) -> None:
+  if len(os.fsencode(folder)) > _LONGEST_FOLDER:
+    raise InputError(
+      f'the temporary folder {folder} has {len(os.fsencode(folder))} letters; '
+      f'expected {_LONGEST_FOLDER} at most, or processes cannot start; set '
+      'TMPDIR to a shorter one, such as /tmp'
+    )
 
 
 def _alone(function: Callable, task: Any, limits: Limits) -> Any:
@@ -215,6 +249,9 @@ def ordered_map(
     num_workers: processes; by default one for every core, and for 0 all is
       done in this one, without limits.
     limits: of each task; the default ones if not given.
+
+  Raises:
+    InputError: the name of the temporary folder is too long.
 
   Yields:
     The results; `WorkerDied` for a task whose process was killed (out of
