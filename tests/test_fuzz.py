@@ -141,7 +141,7 @@ def test_any_value_of_a_config_is_taken_or_refused_by_its_key(path, value):
 @pytest.mark.slow
 @pytest.mark.parametrize('name', PARSERS)
 def test_coverage_finds_nothing_else(name, tmp_path):
-  pytest.importorskip('atheris', reason='pip install atheris')
+  pytest.importorskip('atheris', reason='pip install dance2wave[fuzz]')
   program = pathlib.Path(__file__).with_name('parsers.py')
   done = subprocess.run(
     [sys.executable, str(program), name, str(tmp_path), '20'],
