@@ -39,6 +39,8 @@ setuptools.setup(
     'tpu': ['jax[tpu]'],
     # In an environment of its own: it moves protobuf, pyarrow and pillow.
     'beam': ['apache-beam>=2.70,<3'],
+    # Lets coverage guide the search for files that our parsers cannot bear.
+    'fuzz': ['atheris>=3,<4'],
     'dev': [
       'hypothesis>=6.100',
       'pytest>=8',

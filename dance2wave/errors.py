@@ -5,6 +5,7 @@ import errno
 import keyword
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 
 from absl import flags
@@ -40,6 +41,35 @@ class Interrupted(Exception):
     self.status = 128 + number
 
 
+class Terminated(KeyboardInterrupt):
+  """SIGTERM, heard as Ctrl-C is: what is temporary is removed on the way."""
+
+
+def signal_of(error: KeyboardInterrupt) -> signal.Signals:
+  """Return the signal that raised an error."""
+  is_term = isinstance(error, Terminated)
+  return signal.SIGTERM if is_term else signal.SIGINT
+
+
+def _terminate(number: int, _) -> None:
+  signal.signal(number, signal.SIG_DFL)  # A second one ends all at once.
+  raise Terminated
+
+
+@contextlib.contextmanager
+def _hearing_sigterm() -> Iterator[None]:
+  is_ours = threading.current_thread() is threading.main_thread()
+  if not is_ours or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+    yield
+    return
+  signal.signal(signal.SIGTERM, _terminate)
+  try:
+    yield
+  finally:
+    if signal.getsignal(signal.SIGTERM) is _terminate:
+      signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
 # What the disk may refuse; anything else of the system is a defect.
 _DISK = (
   errno.ENOSPC,
@@ -57,18 +87,20 @@ def one_line_errors() -> Iterator[None]:
 
   A full disk and a lack of permission are the user's to mend as well. A
   stopped run is one line and exit status 128 + the number of the signal, and
-  so is Ctrl-C at any other time.
+  so are Ctrl-C and SIGTERM at any other time.
   """
   try:
-    yield
+    with _hearing_sigterm():
+      yield
   except InputError as error:
     leave(str(error))
   except Interrupted as error:
     for number in (signal.SIGTERM, signal.SIGINT):
       signal.signal(number, signal.SIG_IGN)  # All is saved: leave in peace.
     leave(str(error), error.status)
-  except KeyboardInterrupt:
-    leave('stopped by SIGINT', 128 + signal.SIGINT)
+  except KeyboardInterrupt as error:
+    number = signal_of(error)
+    leave(f'stopped by {number.name}', 128 + number)
   except OSError as error:
     if error.errno not in _DISK:
       raise

@@ -24,7 +24,12 @@ from collections.abc import Sequence
 from absl import app, flags
 
 from dance2wave.datasets.kinetics_dance.classes import RELEASES
-from dance2wave.errors import InputError, one_line_errors, parse_flags
+from dance2wave.errors import (
+  InputError,
+  one_line_errors,
+  parse_flags,
+  signal_of,
+)
 from data_prep import kinetics_mirror, kinetics_sources, youtube
 from data_prep.kinetics_run import Request, dry_run, run
 from data_prep.kinetics_selection import (
@@ -220,10 +225,11 @@ def main(argv: Sequence[str]) -> None:
       return
     try:
       status = run(request)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
       print('stopped; the same command goes on from here', file=sys.stderr)
       sys.stderr.flush()
-      os._exit(130)  # no thread is waited for: what is on disk is safe
+      # No thread is waited for: what is on disk is safe.
+      os._exit(128 + signal_of(error))
   sys.exit(status)
 
 

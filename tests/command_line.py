@@ -15,12 +15,15 @@ os.execv(sys.argv[1], sys.argv[1:])
 """
 
 
-def run(module, *arguments, check=False):
-  environment = os.environ | {'JAX_PLATFORMS': 'cpu'}
+def environment(**variables):
+  return os.environ | {'JAX_PLATFORMS': 'cpu'} | variables
+
+
+def run(module, *arguments, check=False, **variables):
   return subprocess.run(
     [sys.executable, '-m', module, *map(str, arguments)],
     cwd=ROOT,
-    env=environment,
+    env=environment(**variables),
     capture_output=True,
     text=True,
     check=check,

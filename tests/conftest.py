@@ -3,7 +3,9 @@
 import fcntl
 import os
 import pathlib
+import shutil
 import tempfile
+import time
 
 # Tests compile many programs and run each for a moment.
 os.environ.setdefault('XLA_FLAGS', '--xla_backend_optimization_level=0')
@@ -12,11 +14,16 @@ import jax
 import pytest
 from command_line import run
 
-_CACHE = tempfile.TemporaryDirectory(prefix='dance2wave-tests-')
-jax.config.update('jax_compilation_cache_dir', _CACHE.name)
+_PREFIX = 'dance2wave-tests-'
+for folder in pathlib.Path(tempfile.gettempdir()).glob(f'{_PREFIX}*'):
+  if folder.stat().st_mtime < time.time() - 86400:  # of tests that were killed
+    shutil.rmtree(folder, ignore_errors=True)
+_FOLDER = tempfile.TemporaryDirectory(prefix=_PREFIX)
+jax.config.update('jax_compilation_cache_dir', _FOLDER.name)
 jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.2)
-# What tests start shares the cache.
-os.environ['JAX_COMPILATION_CACHE_DIR'] = _CACHE.name
+# What tests start shares the cache, and leaves here what it leaves.
+os.environ['TMPDIR'] = _FOLDER.name
+os.environ['JAX_COMPILATION_CACHE_DIR'] = _FOLDER.name
 os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0.2'
 jax.config.update('jax_num_cpu_devices', 8)
 jax.config.update('jax_numpy_rank_promotion', 'raise')
@@ -46,12 +53,15 @@ def trained(tmp_path_factory):
   with (folder / 'lock').open('w') as lock:
     fcntl.flock(lock, fcntl.LOCK_EX)
     if not printed.exists():
+      left = tempfile.mkdtemp(dir=_FOLDER.name)
       result = run(
         'dance2wave.main',
         '--config=configs/debug.py',
         f'--config.dataset.data_dir={folder / "tfds"}',
         f'--workdir={folder / "run"}',
+        TMPDIR=left,
       )
       assert result.returncode == 0, result.stderr
+      (folder / 'left.txt').write_text('\n'.join(os.listdir(left)))
       printed.write_text(result.stdout)
   return folder / 'run', printed.read_text()

@@ -3,11 +3,13 @@
 python tests/parsers.py NAME FOLDER SECONDS    guided by coverage (atheris)
 """
 
+import inspect
 import io
 import json
 import pathlib
 import sys
 import wave
+import zipfile
 
 import numpy as np
 
@@ -17,6 +19,8 @@ from dance2wave.datasets.clip_folder import folder as clip_folder
 from dance2wave.datasets.kinetics_dance.annotations import read_annotations
 from dance2wave.errors import InputError
 from dance2wave.media import audio
+from dance2wave.metrics.embedding import LOG_MEL_DIM
+from dance2wave.metrics.style_classifier import StyleClassifier
 from dance2wave.pose.bvh import read_bvh
 from dance2wave.pose.deepmimic import read_deepmimic
 from dance2wave.pose.joints3d import read_pose_npz
@@ -79,6 +83,35 @@ def _npz(**changes):
   return file.getvalue()
 
 
+def _member(name):
+  with zipfile.ZipFile(io.BytesIO(_npz())) as file:
+    return file.read(name)
+
+
+def _npy(path):
+  """Read an array as the pose of a whole npz: its checksum is right."""
+  with zipfile.ZipFile(path.with_suffix('.npz'), 'w') as whole:
+    with zipfile.ZipFile(io.BytesIO(_npz())) as good:
+      for name in {*good.namelist()} - {'pose.npy'}:
+        whole.writestr(name, good.read(name))
+    whole.writestr('pose.npy', path.read_bytes())
+  return read_pose_npz(path.with_suffix('.npz'))
+
+
+def _classifier():
+  file = io.BytesIO()
+  np.savez(
+    file,
+    styles=np.array(['house', 'pop']),
+    clips=np.array([3, 4]),
+    sample_rate_hz=8000,
+    mean=np.zeros(LOG_MEL_DIM),
+    scale=np.ones(LOG_MEL_DIM),
+    weight=np.zeros((LOG_MEL_DIM + 1, 2)),
+  )
+  return file.getvalue()
+
+
 def _wav():
   file = io.BytesIO()
   with wave.open(file, 'wb') as sound:
@@ -131,11 +164,13 @@ PARSERS = {
     read_deepmimic,
   ),
   'npz': ('.npz', _npz(), read_pose_npz),
+  'npy': ('.npy', _member('pose.npy'), _npy),
   'npz3d': (
     '.npz',
     _npz(pose3d=np.random.default_rng(0).normal(size=(3, 14, 3))),
     read_pose_npz,
   ),
+  'classifier': ('.npz', _classifier(), StyleClassifier.load),
   'styles': ('.csv', b'file,style,song\na.mp4,pop,x\n', _styles),
   'list': ('.txt', b'a.mp4\nsub/b.mov\n', clip_folder.find_videos),
   'config': ('.json', _config_example(), _config),
@@ -164,6 +199,17 @@ def read_one(name, content, folder):
     return False
 
 
+def _functions():
+  """Yield the functions of our package and of the formats that it reads."""
+  for name, module in list(sys.modules.items()):
+    if name.split('.')[0] in ('dance2wave', 'csv', 'json', 'wave', 'zipfile'):
+      owners = [module, *filter(inspect.isclass, vars(module).values())]
+      for owner in owners:
+        for thing in list(vars(owner).values()):
+          if inspect.isfunction(thing) and thing.__module__ == name:
+            yield thing
+
+
 def main(name, folder, seconds):
   """Let coverage find inputs that end in anything else than an InputError."""
   import atheris
@@ -172,7 +218,8 @@ def main(name, folder, seconds):
   corpus = pathlib.Path(folder) / 'corpus'
   corpus.mkdir(parents=True)
   (corpus / 'good').write_bytes(PARSERS[name][1])
-  atheris.instrument_all()
+  for function in _functions():
+    atheris.instrument_func(function)
   flags = [f'-max_total_time={seconds}', '-max_len=20000', str(corpus)]
   atheris.Setup(
     [sys.argv[0], *flags], lambda content: read_one(name, content, inside)

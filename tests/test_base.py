@@ -174,6 +174,19 @@ def test_a_task_that_kills_its_process_is_a_failure(num_workers, tmp_path):
   assert (line['path'], line['reason']) == ('b', 'died')
 
 
+def test_a_task_that_wants_too_much_memory_is_a_failure(tmp_path):
+  tasks = {'train': [Task('a'), Task('b', 'hog'), Task('c')]}
+  builder = build(tmp_path, tasks)
+  assert ids(builder) == ['a#0', 'c#0']
+  (line,) = content(builder)['failures.jsonl'].decode().splitlines()
+  assert json.loads(line) == {
+    'path': 'b',
+    'stage': 'worker',
+    'reason': 'memory',
+    'message': 'it needs too much memory',
+  }
+
+
 def test_what_read_raises_comes_out(tmp_path):
   with pytest.raises(InputError, match='b is wrong; expected better; mend it'):
     build(tmp_path, {'train': [Task('a'), Task('b', 'input')]})

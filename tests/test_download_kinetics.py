@@ -209,15 +209,16 @@ def test_two_runs_at_once_are_refused(tool, fake, tmp_path):
     tool.wait(first)
 
 
-def test_ctrl_c_ends_the_commands_as_well(tool, fake, tmp_path):
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_ends_the_commands_as_well(tool, fake, tmp_path, number):
   csv_of(tmp_path / 'rows.csv', [('train', 'zumba', IDS[0], 5)])
   fake.will(IDS[0], 'hang')
   start_s = time.monotonic()
   pid = start(tool, fake, tmp_path)
   wait_for(lambda: list((tmp_path / 'out/.partial').glob('*/*.part')))
-  os.kill(pid, signal.SIGINT)
+  os.kill(pid, number)
   result = tool.wait(pid)
-  assert result.returncode == 130
+  assert result.returncode == 128 + number
   assert 'Traceback' not in result.stderr and 'goes on' in result.stderr
   assert time.monotonic() - start_s < 20
   assert not (tmp_path / 'out/.partial').exists()

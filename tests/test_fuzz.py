@@ -82,6 +82,28 @@ def test_good_examples_are_accepted(tmp_path):
   assert not refused
 
 
+# Of the first entry in the list at the end of a zip: where, what to write.
+ZIP_FIELDS = {
+  'a version to come': (6, 187),
+  'a password': (8, 0x01),
+  'patched data': (8, 0x20),
+  'strong encryption': (8, 0x40),
+  'bzip2': (10, 12),
+  'lzma': (10, 14),
+  'no known compression': (10, 99),
+}
+
+
+@pytest.mark.parametrize('name', ['npz', 'classifier'])
+@pytest.mark.parametrize('wrong', ZIP_FIELDS)
+def test_zips_that_zipfile_cannot_read_are_refused(name, wrong, tmp_path):
+  content = bytearray(PARSERS[name][1])
+  place, value = ZIP_FIELDS[wrong]
+  for start, shift in ((b'PK\x03\x04', -2), (b'PK\x01\x02', 0)):
+    content[content.index(start) + place + shift] = value
+  assert not read_one(name, bytes(content), tmp_path)
+
+
 VALUES = st.recursive(
   st.one_of(
     st.none(),
@@ -119,7 +141,7 @@ def test_any_value_of_a_config_is_taken_or_refused_by_its_key(path, value):
 @pytest.mark.slow
 @pytest.mark.parametrize('name', PARSERS)
 def test_coverage_finds_nothing_else(name, tmp_path):
-  pytest.importorskip('atheris', reason='pip install atheris')
+  pytest.importorskip('atheris', reason='pip install dance2wave[fuzz]')
   program = pathlib.Path(__file__).with_name('parsers.py')
   done = subprocess.run(
     [sys.executable, str(program), name, str(tmp_path), '20'],

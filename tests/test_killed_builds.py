@@ -35,15 +35,20 @@ def start(command):
   )
 
 
+def unfinished(root):
+  return set(root.rglob('incomplete.*')) if root.exists() else set()
+
+
+def wait_for_writing(child, root, before):
+  while child.poll() is None and not unfinished(root) - before:
+    time.sleep(0.01)
+
+
 def kill_building(command, root, rng, longest_s):
   """Kill at a random moment after writing began; return whether it was so."""
-  before = set(root.rglob('incomplete.*')) if root.exists() else set()
+  before = unfinished(root)
   child = start(command)
-  while child.poll() is None:
-    now = set(root.rglob('incomplete.*')) if root.exists() else set()
-    if now - before:
-      break
-    time.sleep(0.01)
+  wait_for_writing(child, root, before)
   time.sleep(rng.uniform(0, longest_s))
   is_killed = child.poll() is None
   child.send_signal(signal.SIGKILL)
@@ -64,12 +69,13 @@ def killed_and_finished(command, root, done, num_kills, longest_s):
     kills += kill_building(command, root, rng, longest_s)
     assert not done.exists() or not kills
   finish(command)
+  assert not unfinished(root)
   return kills, files_of(done)
 
 
-def toy_command(data_dir):
+def toy_command(data_dir, tasks=TASKS):
   program = pathlib.Path(toy_dataset.__file__)
-  tasks = json.dumps({'train': TASKS})
+  tasks = json.dumps({'train': tasks})
   return [sys.executable, str(program), str(data_dir), tasks]
 
 
@@ -85,6 +91,37 @@ def test_a_killed_build_begins_again_and_gives_the_same_bytes(tmp_path):
   )
   assert kills == 1
   assert found == whole
+
+
+def test_a_build_leaves_alone_what_a_living_one_is_writing(tmp_path):
+  marks, root = tmp_path / 'marks', tmp_path / 'data'
+  marks.mkdir()
+
+  def begin():
+    """Begin a build that waits for another one while it is writing."""
+    before = unfinished(root)
+    child = start(toy_command(root, tasks))
+    wait_for_writing(child, root, before)
+    return child
+
+  tasks = [('a', 'together', 1, None, str(marks)), ('b',)]
+  killed = begin()
+  while killed.poll() is None and not any(marks.iterdir()):
+    time.sleep(0.01)
+  killed.kill()
+  killed.communicate()
+  left = unfinished(root)
+  assert len(left) == 1
+  for mark in marks.iterdir():
+    mark.unlink()
+  first = begin()
+  mine = unfinished(root) - left
+  assert len(mine) == 1 and unfinished(root) == mine
+  second = begin()
+  assert mine < unfinished(root)
+  ends = [(c.communicate()[1], c.returncode) for c in (first, second)]
+  assert sorted(code for _, code in ends) in ([0, 0], [0, 2]), ends
+  assert (root / 'toy' / '1.0.0').is_dir() and not unfinished(root)
 
 
 @pytest.mark.slow
@@ -103,8 +140,7 @@ def test_a_dataset_killed_ten_times_is_byte_identical(tmp_path):
   kills, found = killed_and_finished(
     command('killed'), tmp_path / 'killed', done, 10, 1.5
   )
-  left = len(list((tmp_path / 'killed').rglob('incomplete.*')))
-  print(f'{kills} of 10 builds killed; {left} unfinished folders beside it')
+  print(f'{kills} of 10 builds killed')
   assert kills >= 8
   assert found == whole
 

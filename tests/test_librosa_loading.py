@@ -13,7 +13,8 @@ TESTS = pathlib.Path(__file__).parent
 @pytest.fixture
 def lock_path(tmp_path, monkeypatch):
   path = tmp_path / 'lock'
-  monkeypatch.setattr(librosa_loading, '_lock_path', lambda: path)
+  monkeypatch.setattr(librosa_loading, '_locked', lambda: path)
+  path.touch()
   librosa_loading.load_librosa.cache_clear()
   yield path
   librosa_loading.load_librosa.cache_clear()
@@ -26,7 +27,7 @@ def test_compiling_waits_for_another_process(lock_path, monkeypatch):
     'import_module',
     lambda name: imported.append(name) or name,
   )
-  with lock_path.open('a') as other:
+  with lock_path.open() as other:
     fcntl.flock(other, fcntl.LOCK_EX)
     thread = threading.Thread(target=librosa_loading.load_librosa)
     thread.start()
@@ -40,7 +41,7 @@ def test_compiling_waits_for_another_process(lock_path, monkeypatch):
 def test_the_lock_is_let_go_and_librosa_returned(lock_path):
   librosa = librosa_loading.load_librosa()
   assert callable(librosa.beat.beat_track)
-  with lock_path.open('a') as other:
+  with lock_path.open() as other:
     fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 

@@ -174,7 +174,8 @@ def test_sampling_stopped_at_random_moments_leaves_no_half_file(
     whole_s, whole = time.monotonic() - began, output.read_bytes()
   rng, ended, said = random.Random(0), 0, 0
   for trial in range(10):
-    output.unlink(missing_ok=True)
+    for path in (output, lock):  # A kill leaves the lock's file.
+      path.unlink(missing_ok=True)
     number = (signal.SIGKILL, signal.SIGINT)[trial % 2]
     with subprocess.Popen(
       command, cwd=ROOT, stderr=subprocess.PIPE, text=True

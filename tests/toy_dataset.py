@@ -12,7 +12,7 @@ from typing import ClassVar
 import numpy as np
 import tensorflow_datasets as tfds
 
-from dance2wave.datasets import base
+from dance2wave.datasets import base, workers
 from dance2wave.datasets.work import Failure, Work
 from dance2wave.errors import InputError
 
@@ -58,6 +58,8 @@ def read(task):
     return Failure(task.name, 'toy', 'ValueError', 'it is a bad one')
   elif task.kind == 'die':
     os._exit(3)
+  elif task.kind == 'hog':
+    bytearray(workers.Limits().num_bytes)
   elif task.kind == 'input':
     raise InputError(f'{task.name} is wrong; expected better; mend it')
   elif task.kind == 'defect':

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import tensorflow_datasets as tfds
 from absl import logging
 
-from dance2wave.datasets import beam_work, parts, schema
+from dance2wave.datasets import beam_work, parts, schema, unfinished
 from dance2wave.datasets.shards import Contents, ShardedFile, split_info
 from dance2wave.datasets.work import (
   Failure,
@@ -89,6 +89,13 @@ def _refuse_disk(data_dir: str, wrong: str, number: int) -> None:
   ) from None
 
 
+class _Info(tfds.core.DatasetInfo):
+  """What is known of a dataset that TFDS's own store does not have."""
+
+  def initialize_from_bucket(self) -> None:
+    """Ask nobody; TFDS would leave a folder in the temporary one each time."""
+
+
 class ClipBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
   """Builds one dataset of clips in array_record files.
 
@@ -100,7 +107,7 @@ class ClipBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
   The examples keep the order of the tasks and go straight to disk. TFDS's own
   writer holds a whole split in memory and, above 1 GB, needs TensorFlow. Until
   the last file is complete everything lies in a folder `incomplete.*`, so that
-  a killed build is never taken for a dataset.
+  a killed build is never taken for a dataset; the next build removes it.
 
   Args:
     file_format: array_record; no other is read without TensorFlow.
@@ -127,7 +134,11 @@ class ClipBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
   def _info(self) -> tfds.core.DatasetInfo:
     features = schema.clip_features(self.NUM_JOINTS, self.aux_features())
-    return self.dataset_info_from_configs(
+    texts = self.get_metadata()
+    return _Info(
+      builder=self,
+      description=texts.description,
+      citation=texts.citation,
       features=features,
       disable_shuffling=True,
       metadata=tfds.core.MetadataDict(),
@@ -154,7 +165,11 @@ class ClipBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
       beam_work.check_installed()
     if self.MANUAL_DOWNLOAD_INSTRUCTIONS and not self.is_prepared():
       self.manual_folder(config)
-    with _disk_errors(self._data_dir_root), self._held_parts(config):
+    with (
+      _disk_errors(self._data_dir_root),
+      self._held_parts(config),
+      unfinished.begun(pathlib.Path(self.data_dir)) as self._own,
+    ):
       super().download_and_prepare(**kwargs)
     self._report_failures()
 
@@ -207,6 +222,7 @@ class ClipBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     dl_manager: tfds.download.DownloadManager,
     download_config: tfds.download.DownloadConfig,
   ) -> Sequence[tfds.core.SplitInfo]:
+    self._own(pathlib.Path(self.data_dir))
     log = FailureLog(pathlib.Path(self.data_dir) / FAILURES_NAME)
     works = self._split_generators(dl_manager)
     results = self._generate_examples(works, download_config)

@@ -8,8 +8,10 @@ import itertools
 import multiprocessing
 import multiprocessing.connection
 import os
+import shutil
 import signal
 import sys
+import tempfile
 import threading
 import types
 from collections.abc import Callable, Iterable, Iterator
@@ -17,10 +19,13 @@ from concurrent import futures
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
+from dance2wave.errors import InputError
 from dance2wave.media import watchdog
 
 _AHEAD = 3  # tasks in flight per worker
 _STARTING = threading.Lock()
+# A socket's path has 104 letters or less, 31 of which multiprocessing needs.
+_LONGEST_FOLDER = 72
 
 
 def _half_the_memory() -> int:
@@ -49,7 +54,8 @@ class WorkerDied:
 
   Attributes:
     task: which one.
-    reason: 'died': it killed its process twice; 'stalled': see `Limits`.
+    reason: 'died': it killed its process twice; 'stalled' and 'memory': it
+      went beyond its `Limits`.
     message: one line for the user.
   """
 
@@ -78,14 +84,22 @@ def _limit_memory(num_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
 
 
-def _start_child(limits: Limits) -> None:
-  """Leave silently on Ctrl-C, and when the parent is gone."""
+def _start_child(
+  limits: Limits,
+  given_up: multiprocessing.connection.Connection,
+  scratch: str,
+) -> None:
+  """Leave silently on Ctrl-C, when given up, and when the parent is gone.
+
+  What a task leaves in the temporary folder is in that of the whole pool.
+  """
   _limit_memory(limits.num_bytes)
   signal.signal(signal.SIGINT, lambda *_: os._exit(130))
-  parent = multiprocessing.parent_process().sentinel
+  parent, tempfile.tempdir = multiprocessing.parent_process().sentinel, scratch
 
   def follow_parent():
-    multiprocessing.connection.wait([parent])
+    if parent in multiprocessing.connection.wait([parent, given_up]):
+      shutil.rmtree(scratch, ignore_errors=True)
     os._exit(1)
 
   threading.Thread(target=follow_parent, daemon=True).start()
@@ -101,8 +115,29 @@ def _clean_start() -> Iterator[None]:
   do not depend on the number of cores. One pool starts at a time, because all
   threads of this process share `__main__` and the environment.
   """
-  with _STARTING:
+  with _STARTING, _heard_later():
     yield from _without_main()
+
+
+@contextlib.contextmanager
+def _heard_later() -> Iterator[None]:
+  """Hold back Ctrl-C and SIGTERM: a child that is half started has no owner."""
+  if threading.current_thread() is not threading.main_thread():
+    yield
+    return
+  heard = []
+  before = {
+    number: signal.signal(number, lambda which, _: heard.append(which))
+    for number in (signal.SIGINT, signal.SIGTERM)
+  }
+  try:
+    yield
+  finally:
+    for number, handler in before.items():
+      # One that was not set from Python cannot be read, nor set again.
+      signal.signal(number, handler or signal.SIG_DFL)
+    for number in heard[:1]:
+      signal.raise_signal(number)
 
 
 def _without_main() -> Iterator[None]:
@@ -119,27 +154,48 @@ def _without_main() -> Iterator[None]:
 
 
 def _watched(function: Callable, silent_s: float, task: Any) -> Any:
-  """Return function(task), or `WorkerDied` where it makes no progress."""
+  """Return function(task), or `WorkerDied` where it goes beyond limits."""
   try:
     with watchdog.watching(silent_s):
       return function(task)
   except watchdog.Stalled as error:
     return WorkerDied(task, 'stalled', str(error))
+  except MemoryError:
+    return WorkerDied(task, 'memory', 'it needs too much memory')
 
 
+@contextlib.contextmanager
 def _pool(
   num_workers: int, function: Callable, limits: Limits
-) -> futures.ProcessPoolExecutor:
-  """Return a pool of children of a fork server, never of this process.
+) -> Iterator[futures.ProcessPoolExecutor]:
+  """Keep a pool of children of a fork server, never of this process.
 
   The server imports what the function needs once; its children start at once
-  and have none of this process's threads (jax) or memory.
+  and have none of this process's threads (jax) or memory. What they still do
+  when the pool is left is given up.
   """
+  _check_temporary_folder(tempfile.gettempdir())
   context = multiprocessing.get_context('forkserver')
   context.set_forkserver_preload([__name__, function.__module__])
-  return futures.ProcessPoolExecutor(
-    num_workers, context, _start_child, (limits,)
-  )
+  given_up, end = context.Pipe(duplex=False)
+  with tempfile.TemporaryDirectory(prefix='dance2wave-') as scratch, given_up:
+    pool = futures.ProcessPoolExecutor(
+      num_workers, context, _start_child, (limits, given_up, scratch)
+    )
+    try:
+      yield pool
+    finally:
+      end.close()
+      pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _check_temporary_folder(folder: str) -> None:
+  if len(os.fsencode(folder)) > _LONGEST_FOLDER:
+    raise InputError(
+      f'the temporary folder {folder} has {len(os.fsencode(folder))} letters; '
+      f'expected {_LONGEST_FOLDER} at most, or processes cannot start; set '
+      'TMPDIR to a shorter one, such as /tmp'
+    )
 
 
 def _alone(function: Callable, task: Any, limits: Limits) -> Any:
@@ -161,10 +217,9 @@ def _run_pool(
   limits: Limits,
 ) -> Iterator[Any]:
   """Yield results until done or until a process dies; tasks stay in pending."""
-  pool = _pool(workers, function, limits)
-  submit = functools.partial(pool.submit, _watched, function, limits.silent_s)
   running = collections.deque()
-  try:
+  with _pool(workers, function, limits) as pool:
+    submit = functools.partial(pool.submit, _watched, function, limits.silent_s)
     with _clean_start():
       running.extend(submit(task) for task in pending)
       for task in itertools.islice(tasks, _AHEAD * workers - len(pending)):
@@ -177,8 +232,6 @@ def _run_pool(
       for task in itertools.islice(tasks, 1):
         pending.append(task)
         running.append(submit(task))
-  finally:
-    pool.shutdown(wait=True, cancel_futures=True)
 
 
 def ordered_map(
@@ -197,10 +250,13 @@ def ordered_map(
       done in this one, without limits.
     limits: of each task; the default ones if not given.
 
+  Raises:
+    InputError: the name of the temporary folder is too long.
+
   Yields:
     The results; `WorkerDied` for a task whose process was killed (out of
-    memory, a crash in a decoder) twice, or that made no progress for too long.
-    The other tasks go on.
+    memory, a crash in a decoder) twice, that got no memory, or that made no
+    progress for too long. The other tasks go on.
   """
   if num_workers == 0:
     yield from map(function, tasks)

@@ -132,7 +132,9 @@ def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
 
 def _check_samples(samples_T: np.ndarray, path: pathlib.Path) -> None:
   if not len(samples_T):
-    raise InputError(f'{path} holds no samples; choose a file with sound')
+    raise InputError(
+      f'{path} holds no samples; expected a sound; choose another file'
+    )
   peak = float(np.max(np.abs(samples_T)))
   if not np.isfinite(peak):
     raise InputError(

@@ -37,7 +37,10 @@ def open_media(path: str | pathlib.Path):
       f'{path} is not a file; expected a video or sound file; check the path'
     )
   if path.stat().st_size == 0:
-    raise InputError(f'{path} is empty (0 bytes); fetch or export it again')
+    raise InputError(
+      f'{path} is empty (0 bytes); expected a sound or a video; fetch or '
+      'export it again'
+    )
   try:
     container = av.open(
       f'file:{path}',

@@ -6,12 +6,12 @@ disk, each as a pair of files that numba does not write together
 each wrote one half, and whoever loads it dies of a segmentation fault.
 """
 
-import fcntl
 import functools
 import importlib
-import os
+import importlib.util
 import pathlib
-import tempfile
+
+from dance2wave import locks
 
 # Those that we use and that compile while they are imported.
 _COMPILED = (
@@ -22,20 +22,18 @@ _COMPILED = (
 )
 
 
-def _lock_path() -> pathlib.Path:
-  name = f'dance2wave-librosa-{os.getuid()}.lock'
-  return pathlib.Path(tempfile.gettempdir()) / name
+def _locked() -> pathlib.Path:
+  return pathlib.Path(importlib.util.find_spec('librosa').origin)
 
 
 @functools.cache
 def load_librosa():
   """Return librosa with all that it compiles at import compiled.
 
-  Waits while another process of this user does the same. The first time
+  Waits while another process does the same. The first time
   after an installation it takes about 25 s of one core, later one second.
   """
-  with _lock_path().open('a') as lock:
-    fcntl.flock(lock, fcntl.LOCK_EX)
+  with locks.existing(_locked()):
     for name in _COMPILED:
       importlib.import_module(name)
   return importlib.import_module('librosa')

@@ -10,13 +10,12 @@ styles that it was fitted on: noise and silence get one of them too.
 
 import dataclasses
 import pathlib
-import zipfile
-import zlib
 from collections.abc import Sequence
 
 import numpy as np
 from absl import logging
 
+from dance2wave import damaged
 from dance2wave.errors import InputError, first_line
 from dance2wave.media.audio import replacing
 from dance2wave.media.clip import Waveform, check_sample_rate
@@ -161,6 +160,12 @@ class StyleClassifier:
         f'{path} holds arrays of shapes {shapes}; expected {expected}, those '
         'of this version of the features; fit and save it again'
       )
+    kinds = ''.join(array.dtype.kind for array in arrays)
+    if kinds != 'Uiifff' or not all(np.isfinite(a).all() for a in arrays[1:]):
+      raise InputError(
+        f'{path} holds arrays of kinds {kinds}, or NaN; expected finite ones '
+        'of kinds Uiifff; fit and save it again'
+      )
     counts = dict(zip(styles.tolist(), clips.tolist()))
     return cls(counts, int(rate_hz), mean_D, scale_D, weight_DS)
 
@@ -179,10 +184,7 @@ def _read_arrays(path: str | pathlib.Path) -> list[np.ndarray]:
   try:
     with open(path, 'rb') as file, np.load(file, allow_pickle=False) as archive:
       return [archive[name] for name in _ARRAYS]
-  except (
-    *(OSError, ValueError, KeyError, EOFError, TypeError, MemoryError),
-    *(zipfile.BadZipFile, zlib.error),
-  ) as error:
+  except damaged.ARRAYS as error:
     raise InputError(
       f'{path} cannot be read ({first_line(error)}); expected a style '
       'classifier as StyleClassifier.save writes it; fit and save it again'

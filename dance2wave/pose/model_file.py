@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+import zlib
 
 from absl import logging
 
@@ -117,7 +118,7 @@ def _is_complete(model: pathlib.Path) -> bool:
   try:
     with zipfile.ZipFile(model) as file:
       return file.testzip() is None and set(file.namelist()) == set(_NETWORKS)
-  except (OSError, zipfile.BadZipFile):
+  except (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error):
     return False
 
 

@@ -9,10 +9,10 @@ import os
 import pathlib
 import tempfile
 import zipfile
-import zlib
 
 import numpy as np
 
+from dance2wave import damaged
 from dance2wave.errors import InputError, first_line
 from dance2wave.pose.skeleton import joint_names
 
@@ -20,17 +20,6 @@ _MAX_COORDINATE = 100.0  # frame heights; beyond it somebody stored pixels
 _CONFIDENCE_SLACK = 1e-3
 # More out of so few bytes is a bomb: poses shrink to a third at most.
 _MAX_RATIO, _SMALL_BYTES = 200, 64 << 20
-# np.load gives a bare array for a .npy: AttributeError or TypeError.
-_UNREADABLE = (
-  OSError,
-  ValueError,
-  EOFError,
-  TypeError,
-  AttributeError,
-  MemoryError,
-  zipfile.BadZipFile,
-  zlib.error,
-)
 
 
 def _refuse(wrong: str, expected: str, advice: str) -> None:
@@ -148,7 +137,7 @@ def load_arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
     raise InputError(
       f'pose file {path} does not exist; expected an .npz; check the path'
     ) from None
-  except _UNREADABLE as error:
+  except damaged.ARRAYS as error:
     raise InputError(
       f'pose file {path} cannot be read ({first_line(error)}); expected an '
       '.npz written by data_prep.extract_poses or numpy.savez; extract the '

@@ -211,6 +211,9 @@ def spread(do, jobs, count):
 
   One that fails is raised after those beside it have ended.
   """
+  if count == 1:  # In this thread, which hears Ctrl-C.
+    yield from (do(0, job) for job in jobs)
+    return
   for first in range(0, len(jobs), count):
     some = jobs[first : first + count]
     with futures.ThreadPoolExecutor(count) as threads:

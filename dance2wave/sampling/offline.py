@@ -189,7 +189,7 @@ class Generator:
           self._engines[which], *inputs, gain, judge, shares
         )
 
-    with futures.ThreadPoolExecutor(len(groups)) as threads:
+    with futures.ThreadPoolExecutor(len(groups)) as threads, shares:
       drawn = threads.map(one_group, range(len(groups)), groups)
       audio_BT = np.concatenate(list(drawn))
     audio_BT = self.played(audio_BT, gain_FB)[:, self.lead_samples :]
@@ -277,14 +277,26 @@ def _groups(num_clips, num_devices):
 
 
 class _Shares:
-  """Count finished frames of all groups and tell the share that is done."""
+  """Count finished frames of all groups and tell the share that is done.
+
+  When its context is left no group goes on: after Ctrl-C nobody wants them.
+  """
 
   def __init__(self, total, progress):
     self._total, self._done = total, 0
     self._progress, self._lock = progress, threading.Lock()
+    self._is_left = False
+
+  def __enter__(self):
+    return self
+
+  def __exit__(self, *_):
+    self._is_left = True
 
   def add(self, count):
     """Note that `count` frames of clips are done."""
+    if self._is_left:
+      raise futures.CancelledError
     if self._progress is None:
       return
     with self._lock:

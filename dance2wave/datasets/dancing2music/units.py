@@ -13,6 +13,7 @@ import pathlib
 
 import numpy as np
 
+from dance2wave import damaged
 from dance2wave.datasets.audio_features import NUM_AUDIO_FEATURES
 from dance2wave.errors import InputError, first_line
 
@@ -45,7 +46,7 @@ def read_array(path: pathlib.Path) -> np.ndarray:
       f'{path} does not exist; expected the file where its zip puts it; unpack '
       'it again'
     ) from None
-  except (OSError, ValueError, EOFError, MemoryError) as error:
+  except damaged.ARRAYS as error:
     raise InputError(
       f'{path} cannot be read ({first_line(error)}); expected a .npy file of '
       'numbers; unpack its zip again'

@@ -1,0 +1,77 @@
+"""Processes that make clips: how they end, and what they leave."""
+
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+import pytest
+from command_line import ROOT
+
+from dance2wave.datasets import workers
+
+
+def leave_a_file(task):
+  handle, path = tempfile.mkstemp()
+  os.close(handle)
+  time.sleep(task)
+  return pathlib.Path(path)
+
+
+def wait_until(is_so):
+  deadline = time.monotonic() + 600
+  while not is_so():
+    assert time.monotonic() < deadline
+    time.sleep(0.02)
+
+
+def test_what_tasks_leave_is_removed_with_their_pool():
+  results = workers.ordered_map(leave_a_file, [0, 0], num_workers=1)
+  path = next(results)
+  assert path.exists() and path.parent.name.startswith('dance2wave-')
+  assert len(list(results)) == 1
+  assert not path.parent.exists()
+
+
+def test_tasks_that_nobody_waits_for_are_given_up():
+  results = workers.ordered_map(leave_a_file, [0, 600], num_workers=1)
+  path, began = next(results), time.monotonic()
+  results.close()
+  assert time.monotonic() - began < 30
+  assert not path.parent.exists()
+
+
+def test_a_signal_is_heard_when_the_workers_have_started():
+  read = []
+
+  def tasks():
+    for number in range(2):
+      read.append(number)
+      yield number
+      signal.raise_signal(signal.SIGINT)
+
+  with pytest.raises(KeyboardInterrupt):
+    list(workers.ordered_map(str, tasks(), num_workers=1))
+  assert read == [0, 1]
+
+
+def test_workers_of_a_killed_process_remove_what_they_left(tmp_path):
+  code = (
+    'from dance2wave.datasets import workers\n'
+    'import test_workers\n'
+    'list(workers.ordered_map(test_workers.leave_a_file, [600], num_workers=1))'
+  )
+  with tempfile.TemporaryDirectory() as folder:  # a short name, for sockets
+    temporary = pathlib.Path(folder)
+    path = f'{ROOT}:{ROOT / "tests"}'
+    child = subprocess.Popen(
+      [sys.executable, '-c', code],
+      env=os.environ | {'PYTHONPATH': path, 'TMPDIR': folder},
+    )
+    wait_until(lambda: any(temporary.glob('dance2wave-*/*')))
+    child.kill()
+    child.wait()
+    wait_until(lambda: not any(temporary.glob('dance2wave-*')))
