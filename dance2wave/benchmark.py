@@ -16,6 +16,7 @@ import sys
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from dance2wave.allocator import keep_freed_memory
 from dance2wave.errors import InputError, one_line_errors, parse_flags
 
 _QUICK = flags.DEFINE_bool('quick', False, 'Less of everything: a minute.')
@@ -75,6 +76,7 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == '__main__':
+  keep_freed_memory()  # as the main job does
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
   logging.set_verbosity(logging.WARNING)
   with one_line_errors():
