@@ -51,9 +51,31 @@ def signal_of(error: KeyboardInterrupt) -> signal.Signals:
   return signal.SIGTERM if is_term else signal.SIGINT
 
 
+_held: list[list[int]] = []  # who holds SIGTERM back, and what was heard
+
+
 def _terminate(number: int, _) -> None:
+  if _held:
+    _held[-1].append(number)
+    return
   signal.signal(number, signal.SIG_DFL)  # A second one ends all at once.
   raise Terminated
+
+
+@contextlib.contextmanager
+def sigterm_later() -> Iterator[None]:
+  """Hold back what SIGTERM raises.
+
+  No handler is set: of several processes JAX's own hears it.
+  """
+  heard: list[int] = []
+  _held.append(heard)
+  try:
+    yield
+  finally:
+    _held.pop()
+    for number in heard[:1]:
+      _terminate(number, None)
 
 
 @contextlib.contextmanager

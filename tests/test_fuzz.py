@@ -15,6 +15,8 @@ from small_config import config_with
 from dance2wave import options
 from dance2wave.errors import InputError
 
+# numpy reads arrays of Python 2, and says so.
+pytestmark = pytest.mark.filterwarnings('ignore:Reading .*npy.* file required')
 TOKENS = (
   *(b'0', b'-1', b'1e999', b'nan', b'inf', b'99999999999', b'', b'\xff', b'\0'),
   *(b'{', b'}', b'[', b']', b'"', b',', b'\n', b'\r', b' ', b'JOINT', b'End'),

@@ -12,6 +12,7 @@ import pytest
 from command_line import ROOT
 
 from dance2wave.datasets import workers
+from dance2wave.errors import one_line_errors
 
 
 def leave_a_file(task):
@@ -44,17 +45,19 @@ def test_tasks_that_nobody_waits_for_are_given_up():
   assert not path.parent.exists()
 
 
-def test_a_signal_is_heard_when_the_workers_have_started():
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_is_heard_when_the_workers_have_started(number):
   read = []
 
   def tasks():
-    for number in range(2):
-      read.append(number)
-      yield number
-      signal.raise_signal(signal.SIGINT)
+    for task in range(2):
+      read.append(task)
+      yield task
+      signal.raise_signal(number)
 
-  with pytest.raises(KeyboardInterrupt):
+  with pytest.raises(SystemExit) as stop, one_line_errors():
     list(workers.ordered_map(str, tasks(), num_workers=1))
+  assert stop.value.code == 128 + number
   assert read == [0, 1]
 
 

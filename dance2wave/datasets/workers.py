@@ -19,7 +19,7 @@ from concurrent import futures
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
-from dance2wave.errors import InputError
+from dance2wave.errors import InputError, sigterm_later
 from dance2wave.media import watchdog
 
 _AHEAD = 3  # tasks in flight per worker
@@ -126,18 +126,15 @@ def _heard_later() -> Iterator[None]:
     yield
     return
   heard = []
-  before = {
-    number: signal.signal(number, lambda which, _: heard.append(which))
-    for number in (signal.SIGINT, signal.SIGTERM)
-  }
+  before = signal.signal(signal.SIGINT, lambda *_: heard.append(True))
   try:
-    yield
+    with sigterm_later():
+      yield
   finally:
-    for number, handler in before.items():
-      # One that was not set from Python cannot be read, nor set again.
-      signal.signal(number, handler or signal.SIG_DFL)
-    for number in heard[:1]:
-      signal.raise_signal(number)
+    # One that was not set from Python cannot be read, nor set again.
+    signal.signal(signal.SIGINT, before or signal.SIG_DFL)
+    if heard:
+      signal.raise_signal(signal.SIGINT)
 
 
 def _without_main() -> Iterator[None]:
