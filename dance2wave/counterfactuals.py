@@ -24,6 +24,7 @@ from dance2wave.metrics.style_classifier import StyleClassifier
 from dance2wave.options import Options
 from dance2wave.pipeline import EvalClip
 from dance2wave.pose.features import motion_features
+from dance2wave.sampling import together
 from dance2wave.sampling.offline import Dance, Generator
 
 SHIFTS_S = (-0.3, -0.16, 0.16, 0.3)
@@ -57,7 +58,7 @@ def _play(
     for index, pose_FJD in enumerate(poses)
   ]
   seed = options.sample.seed if seed is None else seed
-  return generator.generate(dances, seed=seed)
+  return together.generate(generator, dances, seed=seed)
 
 
 def _later_s(

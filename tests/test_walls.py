@@ -58,7 +58,13 @@ FORBIDDEN = {
 ONLY_IN = {
   'librosa': ('metrics/librosa_loading.py',),
   'orbax': ('training/checkpoint.py',),
-  'ml_collections': ('options.py', 'main.py', 'cost.py', 'benchmark.py'),
+  'ml_collections': (
+    'options.py',
+    'main.py',
+    'cost.py',
+    'compile.py',
+    'benchmark.py',
+  ),
 }
 
 

@@ -15,6 +15,7 @@ from dance2wave.models.pose_transformer import NUM_HEADS, PHASE
 from dance2wave.options import Options
 from dance2wave.pose.clean import CLEAN_DELAY_S
 from dance2wave.pose.features import FEATURE_LOOK_AHEAD_FRAMES
+from dance2wave.training import sequence
 from dance2wave.training.losses import (
   features_loss,
   head_losses,
@@ -142,7 +143,7 @@ def _listen_in_training(options, model, batch, part, controls_key, dropout_key):
   return context, losses | _described(options, model.pose, context, mine, batch)
 
 
-def _joint_loss(options, graphdef, params, batch, key, part=WHOLE):
+def _joint_loss(options, graphdef, mesh, params, batch, key, part=WHOLE):
   """Return what the clips of a part add to the loss and figures of a batch."""
   model = nnx.merge(graphdef, params)
   start_key, context_key, label_key, dropout_key = jax.random.split(key, 4)
@@ -155,15 +156,16 @@ def _joint_loss(options, graphdef, params, batch, key, part=WHOLE):
   context = context * part.of(kept)[:, None, None].astype(context.dtype)
   label = part.of(drop_label(options, label_key, batch['label_BS']))
   start = draw_start(options, start_key, batch)
+  wave = sequence.spread(model.wave, mesh)
   losses |= sound_losses(
-    options, model.wave, context, label, batch, start, sound_key, part
+    options, mesh, wave, context, label, batch, start, sound_key, part
   )
   heads_weight = options.train.heads_weight
   total = losses['nll'] + heads_weight * sum_head_losses(losses)
   return total, losses
 
 
-def _pose_loss(options, graphdef, params, batch, key, part=WHOLE):
+def _pose_loss(options, graphdef, mesh, params, batch, key, part=WHOLE):
   """Return the same of a step that trains the pose transformer alone."""
   model, mine = nnx.merge(graphdef, params), part.of(batch)
   dropout_key, label_key, controls_key = jax.random.split(key, 3)
@@ -172,21 +174,23 @@ def _pose_loss(options, graphdef, params, batch, key, part=WHOLE):
   )
   if options.wave.num_bands:
     label = part.of(drop_label(options, label_key, batch['label_BS']))
-    said, true = said_and_true_bands(options, model.wave, context, label, mine)
+    said, true = said_and_true_bands(
+      options, mesh, model.wave, context, label, mine
+    )
     losses |= timbre_loss(said, true, mine, batch)
   return sum_head_losses(losses), losses
 
 
-def _audio_loss(options, graphdef, params, batch, key, part=WHOLE):
+def _audio_loss(options, graphdef, mesh, params, batch, key, part=WHOLE):
   """Return the same of a step that trains the WaveNet alone."""
-  wave = nnx.merge(graphdef, params).wave
+  wave = sequence.spread(nnx.merge(graphdef, params).wave, mesh)
   start_key, _, label_key, _ = jax.random.split(key, 4)
   sound_key = jax.random.fold_in(key, 1)
   label = part.of(drop_label(options, label_key, batch['label_BS']))
   start = draw_start(options, start_key, batch)
   context = part.of(_silent_context(options, batch))
   losses = sound_losses(
-    options, wave, context, label, batch, start, sound_key, part
+    options, mesh, wave, context, label, batch, start, sound_key, part
   )
   return losses['nll'] + sum_head_losses(losses), losses
 
@@ -241,16 +245,20 @@ def _update(loss_fn, optimizer, train, state, batch, key):
   return state, figures
 
 
-def make_train_step(options: Options, graphdef, optimizer, *, is_joint: bool):
+def make_train_step(
+  options: Options, graphdef, optimizer, mesh, *, is_joint: bool
+):
   """Return `step(state, batch, key) -> (state, figures)`, compiled.
 
   A joint step of an audio-only run trains the WaveNet alone. A step whose
   batch, loss or gradients hold a NaN or an infinity changes nothing but the
   number of the step, and its figure `skipped` is set.
+
+  `mesh` is that of the state and of the batch.
   """
   second = _audio_loss if options.train.is_audio_only else _joint_loss
   loss = second if is_joint else _pose_loss
-  loss_fn = functools.partial(loss, options, graphdef)
+  loss_fn = functools.partial(loss, options, graphdef, mesh)
   update = functools.partial(_update, loss_fn, optimizer, options.train)
   return jax.jit(update, donate_argnums=0)
 
@@ -274,7 +282,7 @@ def _heard_in_dance(options, model, context, heads, batch):
   }
 
 
-def _evaluate_dance(options, graphdef, params, batch):
+def _evaluate_dance(options, graphdef, mesh, params, batch):
   model = nnx.merge(graphdef, params)
   motion = batch['motion_BFM'].astype(options.train.compute_dtype)
   context, heads = model.listen(motion, batch['valid_BF'])
@@ -285,7 +293,7 @@ def _evaluate_dance(options, graphdef, params, batch):
     nll = functools.partial(
       window_nll,
       options,
-      model.wave,
+      sequence.spread(model.wave, mesh),
       label_BS=jnp.zeros_like(batch['label_BS']),
       start_B=last_start(options, batch) // 2,
     )
@@ -297,8 +305,8 @@ def _evaluate_dance(options, graphdef, params, batch):
   return figures | {f'{k}_shuffled_pose': v for k, v in shuffled.items()}
 
 
-def _evaluate_audio(options, graphdef, params, batch):
-  wave = nnx.merge(graphdef, params).wave
+def _evaluate_audio(options, graphdef, mesh, params, batch):
+  wave = sequence.spread(nnx.merge(graphdef, params).wave, mesh)
   nll = functools.partial(
     window_nll,
     options,
@@ -324,7 +332,7 @@ def _others(batch):
   return batch | heard, jnp.any(is_other_B)
 
 
-def make_eval_step(options: Options, graphdef):
+def make_eval_step(options: Options, graphdef, mesh):
   """Return `step(params, batch) -> figures`, held out; no label is said.
 
   `nll_shuffled_pose` gives every clip its neighbour's dance: a model that
@@ -334,4 +342,4 @@ def make_eval_step(options: Options, graphdef):
   """
   is_audio = options.train.is_audio_only
   evaluate = _evaluate_audio if is_audio else _evaluate_dance
-  return jax.jit(functools.partial(evaluate, options, graphdef))
+  return jax.jit(functools.partial(evaluate, options, graphdef, mesh))
