@@ -119,6 +119,13 @@ def test_one_process_that_is_told_to_stop_stops_all_after_a_save(
   assert saved == [str(max(losses(run)))]
 
 
+@pytest.mark.slow
+def test_a_process_that_is_late_to_the_first_collective_is_waited_for():
+  """On processors the collective itself would wait no more than 30 s."""
+  two = Hosts(2, 2, '40', module='tests.late_process')
+  assert finish_well(two) == ['4.0\n', '4.0\n']
+
+
 def test_processes_split_each_batch_once_and_lose_nothing(data_dir):
   """Whatever the mesh, by the rows that its devices hold."""
   options = options_with(dataset__data_dir=str(data_dir), train__batch_size=8)

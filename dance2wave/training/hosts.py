@@ -20,7 +20,7 @@ from collections.abc import Iterator
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
-from jax.sharding import NamedSharding
+from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from dance2wave.errors import InputError
@@ -55,8 +55,18 @@ def start() -> None:
       f'expected a cluster that JAX knows, or {", ".join(_PLACE)} in the '
       'environment; set them, or drop --multihost for one process'
     ) from error
-  wait('start')
-  multihost_utils.sync_global_devices('start')
+  _connect()
+
+
+def _connect() -> None:
+  """Make the collective that others of JAX and orbax begin with, together."""
+  devices = np.reshape(jax.devices(), (jax.process_count(), -1))
+  mesh = Mesh(devices, ('process', 'device'))
+  x = jax.make_array_from_process_local_data(
+    NamedSharding(mesh, P('process')), np.zeros(1, np.float32)
+  )
+  everywhere = NamedSharding(mesh, P())
+  together(jax.jit(lambda x: x, out_shardings=everywhere))(x)
 
 
 def is_first() -> bool:
@@ -83,9 +93,10 @@ def together(jitted):
   def call(*arguments):
     nonlocal is_ready
     if not is_ready:
-      jitted.lower(*arguments).compile()
+      compiled = jitted.lower(*arguments).compile()
       wait('compiled')
       is_ready = True
+      return compiled(*arguments)
     return jitted(*arguments)
 
   return call
