@@ -56,7 +56,9 @@ def test_two_processes_evaluate_as_one_does(trained, tmp_path):
   alone, shared = (
     json.loads((output / 'report.json').read_text()) for output in outputs
   )
-  assert alone == shared
+  # Dances are heard in batches of other sizes, so that loudness is rounded
+  # otherwise.
+  assert shared == pytest.approx(alone, rel=1e-5, nan_ok=True)
 
 
 def test_only_clips_of_a_model_are_shared(tmp_path):

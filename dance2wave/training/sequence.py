@@ -68,7 +68,7 @@ def over_time(graphdef, wave, mesh, axis: str):
     mesh=mesh,
     in_specs=(P(), in_time, in_time, P()),
     out_specs=in_time,
-    axis_names={axis},
+    axis_names={axis, *(name for name, n in mesh.shape.items() if n == 1)},
   )
   reach = (wave.kernel - 1) * max(wave.dilations)
 
