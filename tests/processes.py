@@ -49,8 +49,6 @@ class Hosts:
           'JAX_COORDINATOR_ADDRESS': address,
           'JAX_NUM_PROCESSES': str(count),
           'JAX_PROCESS_ID': str(index),
-          # One compiles for all, who share the processors.
-          'JAX_SHARE_BINARY_BETWEEN_HOSTS': 'true',
         },
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
