@@ -16,7 +16,7 @@ def free_port():
 
 
 # That something hangs, and not how long it takes where others are at work too:
-# four processes were seen to need six minutes at a tenth of a processor each.
+# two and then four processes were seen to need twelve minutes at nice 19.
 PATIENCE_S = 1200
 
 
