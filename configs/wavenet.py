@@ -102,7 +102,11 @@ def get_config(dataset='synthetic_dance'):
   config.train.max_to_keep = 2
   config.train.max_skipped = 10
 
-  config.mesh = ConfigDict({'data': 1, 'fsdp': 1, 'tensor': 1})
+  config.mesh = ConfigDict()
+  config.mesh.data = 1
+  config.mesh.fsdp = 1
+  config.mesh.tensor = 1
+  config.mesh.sequence = 1
 
   config.sample = ConfigDict()
   config.sample.num_clips = 64

@@ -38,6 +38,11 @@ _NUM_LONG = flags.DEFINE_integer(
 )
 
 
+_MULTIHOST = flags.DEFINE_bool(
+  'multihost', False, 'This is one of several processes that share the clips.'
+)
+
+
 def _output() -> pathlib.Path:
   if not _OUTPUT.value:
     raise InputError(
@@ -48,13 +53,15 @@ def _output() -> pathlib.Path:
 
 def _model() -> tuple[pathlib.Path, dict]:
   from dance2wave import compiled, evaluation_of_model
+  from dance2wave.training import hosts
 
-  compiled.keep_compiled_programs()
   workdir = pathlib.Path(_WORKDIR.value).absolute()
+  compiled.keep_compiled_programs(workdir if _MULTIHOST.value else None)
   output = pathlib.Path(_OUTPUT.value or workdir / 'evaluation')
-  return output, evaluation_of_model.write(
-    workdir, output, _NUM_CLIPS.value, _NUM_CHANGED.value, _NUM_LONG.value
-  )
+  with hosts.joined(_MULTIHOST.value):
+    return output, evaluation_of_model.write(
+      workdir, output, _NUM_CLIPS.value, _NUM_CHANGED.value, _NUM_LONG.value
+    )
 
 
 def _folder() -> tuple[pathlib.Path, dict]:
@@ -70,15 +77,10 @@ def _folder() -> tuple[pathlib.Path, dict]:
 def _controls() -> tuple[pathlib.Path, dict]:
   from dance2wave import evaluation
 
-  output, name = _output(), _CONTROLS.value
-  clips = evaluation.clips_of_dataset(
-    name, _DATA_DIR.value, 'test', _NUM_CLIPS.value
+  output = _output()
+  return output, evaluation.write_controls(
+    output, _CONTROLS.value, _DATA_DIR.value, _NUM_CLIPS.value
   )
-  classifier = evaluation.train_classifier(
-    name, _DATA_DIR.value, evaluation.SAMPLE_RATE_HZ
-  )
-  title = f'Originals and controls of {name}'
-  return output, evaluation.write(output, title, clips, classifier=classifier)
 
 
 def main(argv: list[str]) -> None:
@@ -92,7 +94,14 @@ def main(argv: list[str]) -> None:
         '--audio with --poses or --videos, --videos, or --controls; give one'
       )
     ways = {'workdir': _model, 'controls': _controls, 'audio': _folder}
+    if _MULTIHOST.value and given[0] is not _WORKDIR:
+      raise InputError(
+        f'--multihost with --{given[0].name}; expected --workdir, whose clips '
+        'processes share; drop it'
+      )
     output, flat = ways[given[0].name]()
+    if not flat:  # The first process of several tells.
+      return
     from dance2wave import evaluation
 
     print(evaluation.format_table(flat))

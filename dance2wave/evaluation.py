@@ -291,6 +291,16 @@ def write(
   return flat
 
 
+def write_controls(
+  output: pathlib.Path, name: str, data_dir: str | None, num_clips: int
+) -> dict[str, float]:
+  """Write the report of originals and controls of a dataset's test clips."""
+  clips = clips_of_dataset(name, data_dir, 'test', num_clips)
+  classifier = train_classifier(name, data_dir, SAMPLE_RATE_HZ)
+  title = f'Originals and controls of {name}'
+  return write(output, title, clips, classifier=classifier)
+
+
 def format_table(flat: Mapping[str, float]) -> str:
   """Return the headline of a report beside chance, for the terminal."""
   lines = [f'{"":28s}  value   95 % interval     shuffled  chance      p']

@@ -5,9 +5,8 @@ import pathlib
 
 from dance2wave import counterfactuals, evaluation, experiment, long_form
 from dance2wave import options as options_lib
-from dance2wave.errors import InputError
 from dance2wave.sampling import offline
-from dance2wave.training import warm_start
+from dance2wave.training import hosts, warm_start
 
 
 def write(
@@ -19,6 +18,9 @@ def write(
 ) -> dict[str, float]:
   """Sample and score test dances of a run; return the figures.
 
+  Several processes share the dances; the first alone writes the report, and
+  the others return no figures.
+
   Args:
     workdir: of the run.
     output: folder of the report.
@@ -29,12 +31,7 @@ def write(
   Raises:
     InputError: the run has trained no sound for dances.
   """
-  options, graphdef, params = warm_start.load_ema(workdir)
-  if not options.samples_dances:
-    raise InputError(
-      f'--workdir={workdir} has trained no sound for dances; expected a run '
-      'with joint steps and dances; evaluate another'
-    )
+  options, graphdef, params = warm_start.load_player(workdir)
   sample = dataclasses.replace(options.sample, num_clips=num_clips)
   options = dataclasses.replace(options, sample=sample)
   clips = experiment.read_test_clips(options)
@@ -59,6 +56,8 @@ def write(
     )
   if num_long:
     changed += long_form.measure(options, generator, num_long)
+  if not hosts.is_first():
+    return {}
   return evaluation.write(
     output,
     f'{workdir.name} on {options.dataset.name}',

@@ -1,6 +1,7 @@
 """The main job: dataset, training, sampling of test dances, figures."""
 
 import contextlib
+import dataclasses
 import hashlib
 import json
 import pathlib
@@ -19,7 +20,7 @@ from dance2wave.errors import InputError
 from dance2wave.media.clip import Waveform
 from dance2wave.metrics import score, showcase
 from dance2wave.options import Options
-from dance2wave.sampling import offline
+from dance2wave.sampling import offline, together
 from dance2wave.training import (
   hosts,
   loop,
@@ -108,13 +109,12 @@ def sample_clips(options, graphdef, params, clips) -> list[np.ndarray]:
   with tqdm.tqdm(
     total=100, desc='sample', unit='%', disable=not hosts.is_first()
   ) as bar:
-    mine = generator.generate(
+    return together.generate(
+      generator,
       dances,
       seed=options.sample.seed,
       progress=lambda share: bar.update(int(100 * share) - bar.n),
-      rows=hosts.share(len(dances)),
     )
-  return hosts.gather(mine, [dance.num_samples for dance in dances])
 
 
 def file_name(clip_id: str) -> str:
@@ -201,8 +201,7 @@ def run(options: Options, folder: pathlib.Path, profile=None) -> dict:
   """
   make_builders(options)  # An unknown one is refused before all else.
   new_model.transformer_look_ahead_s(options)
-  mesh = options.mesh
-  sharding.make_mesh(mesh.data, mesh.fsdp, mesh.tensor)
+  sharding.make_mesh(*dataclasses.astuple(options.mesh))
   warm_start.check_sources(options)
   with contextlib.ExitStack() as stack:
     if hosts.is_first():

@@ -14,6 +14,7 @@ from dance2wave.metrics import statistics, timing
 from dance2wave.metrics.beat_detector import detect_beats
 from dance2wave.metrics.report_tables import Figure
 from dance2wave.options import Options
+from dance2wave.sampling import together
 from dance2wave.sampling.offline import Dance, Generator
 
 DURATION_S, END_S = 120.0, 10.0
@@ -105,10 +106,8 @@ def measure(
   figures = []
   for key, is_natural in _KINDS.items():
     clips = long_clips(options, num_dances, is_natural=is_natural)
-    sounds = generator.generate(
-      [Dance(clip.motion_FM, len(clip.audio_T)) for clip in clips],
-      seed=options.sample.seed,
-    )
+    dances = [Dance(clip.motion_FM, len(clip.audio_T)) for clip in clips]
+    sounds = together.generate(generator, dances, seed=options.sample.seed)
     heard = [
       np.asarray(detect_beats(audio_T, options.sample_rate_hz))
       for audio_T in sounds

@@ -71,11 +71,11 @@ def main(argv: list[str]) -> None:
     from dance2wave import compiled, experiment, options
     from dance2wave.training import pace
 
-    compiled.keep_compiled_programs()
-    profile = pace.parse_profile(_PROFILE.value)
-    checked = options.parse(_CONFIG.value)
     workdir = pathlib.Path(_WORKDIR.value or f'runs/{_run_name(path)}')
-    experiment.run(checked, workdir.absolute(), profile)
+    workdir = workdir.absolute()
+    compiled.keep_compiled_programs(workdir if _MULTIHOST.value else None)
+    profile = pace.parse_profile(_PROFILE.value)
+    experiment.run(options.parse(_CONFIG.value), workdir, profile)
 
 
 def run() -> None:

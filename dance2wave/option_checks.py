@@ -70,6 +70,7 @@ def _check_sizes(o):
     'mesh.data': o.mesh.data,
     'mesh.fsdp': o.mesh.fsdp,
     'mesh.tensor': o.mesh.tensor,
+    'mesh.sequence': o.mesh.sequence,
     'train.accumulate': o.train.accumulate,
     'sample.num_clips': o.sample.num_clips,
     'sample.temperature': o.sample.temperature,
@@ -136,6 +137,23 @@ def _check_choices(o):
     'train.batch_size',
     o.train.batch_size,
     f'a multiple of mesh.data x mesh.fsdp x train.accumulate = {parts}',
+  )
+
+
+def _check_sequence(o):
+  """Time is cut between frames, and a layer reaches one device back at most."""
+  devices, frames = o.mesh.sequence, o.window_frames
+  reach = (o.wave.kernel - 1) * max(o.wave.dilations)
+  _require(
+    devices == 1
+    or (
+      frames % devices == 0 and frames // devices * o.samples_per_frame >= reach
+    ),
+    'mesh.sequence',
+    devices,
+    f'a divisor of {frames}, the pose frames of train.audio_crop_s and of the '
+    f'receptive field, that leaves each device {reach} samples or more '
+    '(change train.audio_crop_s for others)',
   )
 
 
@@ -210,6 +228,7 @@ CHECKS = (
   _check_sizes,
   _check_crops,
   _check_choices,
+  _check_sequence,
   _check_shares,
   _check_datasets,
 )

@@ -56,16 +56,18 @@ class MeshOptions:
     data: clips are split over these.
     fsdp: clips are, and parameters with all that belongs to them.
     tensor: the channels of matrices are, within a clip.
+    sequence: a clip's samples are, within the WaveNet.
   """
 
   data: int
   fsdp: int
   tensor: int = 1
+  sequence: int = 1
 
   @property
   def devices(self) -> int:
     """How many there are."""
-    return self.data * self.fsdp * self.tensor
+    return self.data * self.fsdp * self.tensor * self.sequence
 
   @property
   def batch_ways(self) -> int:

@@ -270,19 +270,23 @@ class Pipeline:
     ours = [self._examples[first + int(row)] for row in rows]
     return {name: np.stack([e[name] for e in ours]) for name in ours[0]}
 
-  def iterate(self, start_step: int = 0, *, ahead: int = 2) -> Iterator[Batch]:
-    """Yield the batches from start_step on without end.
+  def iterate(self, start_step: int = 0, *, ahead: int = 2, then=lambda b: b):
+    """Yield `then(batch)` of all batches from start_step on without end.
 
-    A thread makes `ahead` batches in advance; closing the iterator ends it.
+    A thread makes `ahead` of them in advance; closing the iterator ends it.
     """
+
+    def make(step):
+      return then(self.batch(step))
+
     with futures.ThreadPoolExecutor(1, 'dance2wave-batches') as thread:
       waiting = collections.deque(
-        thread.submit(self.batch, start_step + i) for i in range(ahead)
+        thread.submit(make, start_step + i) for i in range(ahead)
       )
       step = start_step + ahead
       try:
         while True:
-          waiting.append(thread.submit(self.batch, step))
+          waiting.append(thread.submit(make, step))
           step += 1
           yield waiting.popleft().result()
       finally:

@@ -6,6 +6,7 @@ import numpy as np
 
 from dance2wave.options import Options
 from dance2wave.pose.features import motion_features
+from dance2wave.sampling import together
 from dance2wave.sampling.offline import Dance, Generator
 
 
@@ -17,7 +18,7 @@ def play_poses(
   seed: int | None = None,
   **wanted: Sequence[float],
 ) -> list[np.ndarray]:
-  """Return a sound of a generator for each dance.
+  """Return a sound for each dance, whatever the number of processes.
 
   Args:
     options: of the model.
@@ -38,4 +39,4 @@ def play_poses(
     for index, pose_FJD in enumerate(poses)
   ]
   seed = options.sample.seed if seed is None else seed
-  return generator.generate(dances, seed=seed)
+  return together.generate(generator, dances, seed=seed)

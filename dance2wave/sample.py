@@ -5,7 +5,8 @@ r"""Give a dance its sound.
 
 Inputs: videos, pose files (.npz), motion captures (.bvh, DeepMimic's .txt), or
 a folder of them; give --input several times for several. Outputs: a video with
-the generated sound (the picture is copied as it is), or .wav.
+the generated sound (the picture is copied as it is), or .wav. With --multihost
+several processes share the inputs; each writes the results of its own.
 """
 
 import os
@@ -35,6 +36,9 @@ _BEST_OF = flags.DEFINE_integer(
 _ENGINE = flags.DEFINE_enum(
   'engine', 'auto', ['auto', 'xla', 'cpu'], 'What draws samples.'
 )
+_MULTIHOST = flags.DEFINE_bool(
+  'multihost', False, 'This is one of several processes that share the inputs.'
+)
 _POSE_MODEL = flags.DEFINE_string('pose_model', None, 'A .task file.')
 
 
@@ -42,25 +46,17 @@ def _sample() -> None:
   from dance2wave import compiled
   from dance2wave.pose import source
   from dance2wave.sampling import files, offline, wishes
-  from dance2wave.training import warm_start
+  from dance2wave.training import hosts, warm_start
 
-  compiled.keep_compiled_programs()
+  workdir = pathlib.Path(_WORKDIR.value).absolute()
+  compiled.keep_compiled_programs(workdir if _MULTIHOST.value else None)
   changes = {flag.name: flag.value for flag in _DRAW}
   asked = {flag.name: flag.value for flag in (_TEMPO, _ENERGY)}
   wishes.check_numbers(changes | asked | {'best_of': _BEST_OF.value})
   jobs = files.plan_jobs(files.find_inputs(_INPUT.value), _OUTPUT.value)
-  with files.held_outputs(jobs):
-    options, graphdef, params = warm_start.load_ema(
-      pathlib.Path(_WORKDIR.value).absolute()
-    )
-    if not options.samples_dances:
-      raise InputError(
-        f'--workdir={_WORKDIR.value} has trained no sound for dances '
-        f'(train.joint_steps={options.train.joint_steps}, '
-        f'train.is_audio_only={options.train.is_audio_only}); expected a run '
-        'of both; train one with '
-        f'--config.train.init_from="(\'{_WORKDIR.value}\',)"'
-      )
+  mine = [jobs[row] for row in hosts.share(len(jobs))]
+  with files.held_outputs(jobs, mine):
+    options, graphdef, params = warm_start.load_player(workdir)
     draw = offline.make_draw(options, **changes)
     generator = offline.Generator(
       options,
@@ -80,7 +76,7 @@ def _sample() -> None:
       output = files.write_result(job, options, sounds[0], pose_FJD)
       return f'{job.input} -> {output} ({track.duration_s:.2f} s)'
 
-    for line in files.spread(do, jobs, generator.num_devices):
+    for line in files.spread(do, mine, generator.num_devices):
       print(line, flush=True)
 
 
@@ -93,7 +89,10 @@ def main(argv: list[str]) -> None:
         f'unexpected argument {argv[1]!r}; expected flags; write '
         f'--input={argv[1]}'
       )
-    _sample()
+    from dance2wave.training import hosts
+
+    with hosts.joined(_MULTIHOST.value):
+      _sample()
 
 
 if __name__ == '__main__':

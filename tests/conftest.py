@@ -13,6 +13,7 @@ os.environ.setdefault('XLA_FLAGS', '--xla_backend_optimization_level=0')
 import jax
 import pytest
 from command_line import run
+from small_config import options_with
 
 _PREFIX = 'dance2wave-tests-'
 for folder in pathlib.Path(tempfile.gettempdir()).glob(f'{_PREFIX}*'):
@@ -40,28 +41,51 @@ def shared_data() -> pathlib.Path:
   return SHARED_DATA
 
 
-@pytest.fixture(scope='session')
-def trained(tmp_path_factory):
-  """A finished run of the debug config: (workdir, what it printed).
+def _made_once(tmp_path_factory, name, make) -> pathlib.Path:
+  """Return a folder that `make` has filled, once for all test processes.
 
-  It is made once for all processes of a test run.
+  `make` returns the text of the folder's printed.txt.
   """
   base, uid = tmp_path_factory.getbasetemp(), os.environ.get(_RUN)
-  folder = (base.parent / f'main-{uid}') if uid else base / 'main'
+  folder = (base.parent / f'{name}-{uid}') if uid else base / name
   folder.mkdir(exist_ok=True)
   printed = folder / 'printed.txt'
   with (folder / 'lock').open('w') as lock:
     fcntl.flock(lock, fcntl.LOCK_EX)
     if not printed.exists():
-      left = tempfile.mkdtemp(dir=_FOLDER.name)
-      result = run(
-        'dance2wave.main',
-        '--config=configs/debug.py',
-        f'--config.dataset.data_dir={folder / "tfds"}',
-        f'--workdir={folder / "run"}',
-        TMPDIR=left,
-      )
-      assert result.returncode == 0, result.stderr
-      (folder / 'left.txt').write_text('\n'.join(os.listdir(left)))
-      printed.write_text(result.stdout)
-  return folder / 'run', printed.read_text()
+      printed.write_text(make(folder))
+  return folder
+
+
+@pytest.fixture(scope='session')
+def trained(tmp_path_factory):
+  """A finished run of the debug config: (workdir, what it printed)."""
+
+  def train(folder):
+    left = tempfile.mkdtemp(dir=_FOLDER.name)
+    result = run(
+      'dance2wave.main',
+      '--config=configs/debug.py',
+      f'--config.dataset.data_dir={folder / "tfds"}',
+      f'--workdir={folder / "run"}',
+      TMPDIR=left,
+    )
+    assert result.returncode == 0, result.stderr
+    (folder / 'left.txt').write_text('\n'.join(os.listdir(left)))
+    return result.stdout
+
+  folder = _made_once(tmp_path_factory, 'main', train)
+  return folder / 'run', (folder / 'printed.txt').read_text()
+
+
+@pytest.fixture(scope='session')
+def data_dir(tmp_path_factory):
+  """Where the dataset of the debug config is built; not to be changed."""
+
+  def build(folder):
+    from dance2wave import experiment
+
+    experiment.prepare_datasets(options_with(dataset__data_dir=str(folder)))
+    return ''
+
+  return _made_once(tmp_path_factory, 'data', build)

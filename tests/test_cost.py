@@ -74,6 +74,8 @@ def test_devices_share_the_work_and_send_no_more_for_it(of_data):
   two, eight = of_data[2], of_data[8]
   assert eight.flops < 0.4 * two.flops
   assert eight.activation_bytes < 0.4 * two.activation_bytes
+  # Gradients and figures alone, however large the batch.
+  assert two.read.keys() == eight.read.keys() == {'all-reduce'}
   sizes = [sum(size for _, size in c.read.values()) for c in (two, eight)]
   assert sizes[1] <= 1.02 * sizes[0]
   # In a ring, 2 (n - 1) / n of what is summed.
@@ -141,6 +143,18 @@ def test_the_rule_on_a_matrix_and_a_bias():
   assert sent['all-gather'] == 3 * 3 * quarter
   assert sent['reduce-scatter'] == 3 * quarter
   assert sent['all-reduce'] == 2 * 1 / 2 * quarter + 2 * 7 / 8 * 4 * 16
+
+
+def test_the_rule_on_layers_whose_time_is_split():
+  mesh = sharding.make_mesh(2, 1, 1, 4)
+  wave = {'logits': {'bias': (16,)}, 'style': (4, 8)}
+  tree = jax.tree.map(
+    lambda shape: jax.ShapeDtypeStruct(shape, np.float32),
+    {'wave': wave},
+    is_leaf=lambda x: isinstance(x, tuple),
+  )
+  sent = collectives.by_rule(sharding.with_shardings(tree, mesh), mesh)
+  assert sent['all-reduce'] == 2 * 7 / 8 * 4 * 16 + 2 * 1 / 2 * 4 * 32
 
 
 def test_the_bound_is_the_longest_time(of_data):

@@ -1,21 +1,17 @@
 """Several processes of one machine, joined as several machines would be."""
 
 import json
-import os
 import signal
-import socket
-import subprocess
-import sys
 import time
 
 import jax
 import numpy as np
 import pytest
-from command_line import ROOT, assert_one_line
+from command_line import assert_one_line
 from command_line import run as run_command
+from processes import Hosts, finish_well, wait_for
 from small_config import options_with
 
-from dance2wave import experiment
 from dance2wave.training import hosts, loop, sharding
 
 FLAGS = (
@@ -25,73 +21,11 @@ FLAGS = (
 )
 
 
-def free_port():
-  with socket.socket() as found:
-    found.bind(('127.0.0.1', 0))
-    return found.getsockname()[1]
-
-
-class Hosts:
-  """Processes of one run, each with its devices.
-
-  Args:
-    count: of processes.
-    devices: of each process.
-    flags: of the main job.
-  """
-
-  def __init__(self, count, devices, *flags):
-    address = f'127.0.0.1:{free_port()}'
-    self.children = [
-      subprocess.Popen(
-        [
-          sys.executable,
-          '-m',
-          'dance2wave.main',
-          '--multihost',
-          *FLAGS,
-          *flags,
-        ],
-        cwd=ROOT,
-        env=os.environ
-        | {
-          'JAX_PLATFORMS': 'cpu',
-          'JAX_NUM_CPU_DEVICES': str(devices),
-          'JAX_COORDINATOR_ADDRESS': address,
-          'JAX_NUM_PROCESSES': str(count),
-          'JAX_PROCESS_ID': str(index),
-        },
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-      )
-      for index in range(count)
-    ]
-
-  def finish(self):
-    """Return exit status, output and errors of each."""
-    try:
-      said = [child.communicate(timeout=300) for child in self.children]
-    finally:
-      for child in self.children:
-        child.kill()
-    return [
-      (c.returncode, out, err) for c, (out, err) in zip(self.children, said)
-    ]
-
-
 def losses(folder):
   lines = (folder / 'metrics.jsonl').read_text().splitlines()
   rows = [json.loads(line) for line in lines]
   assert [row['step'] for row in rows] == sorted({r['step'] for r in rows})
   return {row['step']: row['loss'] for row in rows if 'loss' in row}
-
-
-@pytest.fixture(scope='module')
-def data_dir(tmp_path_factory):
-  folder = tmp_path_factory.mktemp('tfds')
-  experiment.prepare_datasets(options_with(dataset__data_dir=str(folder)))
-  return folder
 
 
 @pytest.fixture(scope='module')
@@ -110,17 +44,11 @@ def flags_of(run, data_dir, changes, **more):
   """The command line of a change of options."""
   keys = {k.replace('__', '.'): v for k, v in (changes | more).items()}
   return [
+    *FLAGS,
     *(f'--config.{k}={v}' for k, v in keys.items()),
     f'--config.dataset.data_dir={data_dir}',
     f'--workdir={run}',
   ]
-
-
-def finish_well(running):
-  ended = running.finish()
-  for status, _, errors in ended:
-    assert status == 0, errors
-  return ended
 
 
 def assert_close(found, wanted):
@@ -165,17 +93,10 @@ def test_four_processes_go_on_where_two_were_killed(
   mesh = {'data': data, 'fsdp': fsdp, 'tensor': tensor}
   mesh_flags = [f'--config.mesh.{k}={v}' for k, v in mesh.items()]
   devices = data * fsdp * tensor // 4
-  ended = finish_well(Hosts(4, devices, *flags, *mesh_flags))
+  printed = finish_well(Hosts(4, devices, *flags, *mesh_flags))
   assert_close(losses(run), run_alone(**short))
-  assert ['F@70' in out for _, out, _ in ended] == [True, False, False, False]
+  assert ['F@70' in out for out in printed] == [True, False, False, False]
   assert json.loads((run / 'result.json').read_text())['num_clips'] == 2
-
-
-def wait_for(path):
-  deadline = time.monotonic() + 300
-  while not path.exists():
-    assert time.monotonic() < deadline, path
-    time.sleep(0.02)
 
 
 @pytest.mark.slow
@@ -196,6 +117,15 @@ def test_one_process_that_is_told_to_stop_stops_all_after_a_save(
     assert 'is saved; run the same command to go on' in errors
   saved = [p.name for p in (run / 'checkpoints').iterdir()]
   assert saved == [str(max(losses(run)))]
+
+
+@pytest.mark.slow
+def test_a_process_that_is_late_to_the_first_collective_is_waited_for():
+  """On processors the collective itself would wait no more than 30 s."""
+  two = Hosts(2, 2, '40', module='tests.late_process')
+  # Gloo prints as well.
+  lasts = [out.splitlines()[-1] for out in finish_well(two)]
+  assert lasts == ['4.0', '4.0']
 
 
 def test_processes_split_each_batch_once_and_lose_nothing(data_dir):

@@ -30,9 +30,9 @@ class Perfect:
   def __init__(self, options, wrong_from_s):
     self._rate_hz, self._wrong_s = options.sample_rate_hz, wrong_from_s
 
-  def generate(self, dances, *, seed):
-    del seed
-    return [self._clicks(n, d.num_samples) for n, d in enumerate(dances)]
+  def generate(self, dances, *, seed, progress, rows):
+    del seed, progress
+    return [self._clicks(n, dances[n].num_samples) for n in rows]
 
   def _clicks(self, number, num_samples):
     audio_T = np.zeros(num_samples, np.float32)

@@ -60,7 +60,9 @@ def run(**changes):
   optimizer = loop.make_optimizer(options)
   make_state, _ = loop.abstract_state(options, init, optimizer, mesh)
   state = make_state(jax.random.key(0))
-  one_step = step.make_train_step(options, graphdef, optimizer, is_joint=True)
+  one_step = step.make_train_step(
+    options, graphdef, optimizer, mesh, is_joint=True
+  )
   batch = sharding.shard_batch(random_batch(options), mesh)
   rows = []
   for _ in range(3):
@@ -82,6 +84,8 @@ WAYS = [
   {'mesh__data': 2, 'mesh__fsdp': 4},
   {'mesh__fsdp': 8},
   {'mesh__tensor': 4},
+  {'mesh__data': 2, 'mesh__fsdp': 2, 'mesh__sequence': 2},
+  {'mesh__sequence': 3, 'train__accumulate': 2, 'train__remat': True},
   {'train__accumulate': 4},
   {'train__accumulate': 8, 'train__remat': True},
 ]
@@ -172,6 +176,11 @@ def test_older_configs_have_no_new_keys_and_go_on(tmp_path):
   'changes, words',
   [
     ({'mesh__tensor': 0}, ('mesh.tensor=0', '> 0')),
+    ({'mesh__sequence': 4}, ('mesh.sequence=4', 'a divisor of 6')),
+    (
+      {'mesh__sequence': 9, 'wave__layers_per_cycle': 10},
+      ('mesh.sequence=9', '512 samples'),
+    ),
     ({'train__accumulate': 0}, ('train.accumulate=0', '> 0')),
     ({'train__accumulate': 3}, ('train.batch_size=4', 'train.accumulate = 3')),
     ({'train__remat': 1}, ('train.remat=1', 'bool')),

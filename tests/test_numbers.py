@@ -62,11 +62,10 @@ def machinery():
     weight_decay=options.train.weight_decay,
     clip_norm=options.train.clip_norm,
   )
-  make_state, _ = loop.abstract_state(
-    options, init, optimizer, sharding.make_mesh(1, 1)
-  )
+  mesh = sharding.make_mesh(1, 1)
+  make_state, _ = loop.abstract_state(options, init, optimizer, mesh)
   steps = [
-    step.make_train_step(options, graphdef, optimizer, is_joint=is_joint)
+    step.make_train_step(options, graphdef, optimizer, mesh, is_joint=is_joint)
     for is_joint in (False, True)
   ]
   return options, steps, functools.partial(make_state, jax.random.key(0))

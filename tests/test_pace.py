@@ -1,5 +1,6 @@
 """Times, traces, kept programs, and nothing traced after the first step."""
 
+import gzip
 import json
 import pathlib
 import time
@@ -11,7 +12,7 @@ from command_line import assert_one_line
 from command_line import run as run_command
 from small_config import options_with
 
-from dance2wave import compiled, experiment, pipeline
+from dance2wave import compiled, pipeline
 from dance2wave.errors import InputError
 from dance2wave.training import loop
 from dance2wave.training.pace import Pace, parse_profile
@@ -52,7 +53,7 @@ def test_only_the_first_process_writes(tmp_path):
 
 
 def test_nothing_is_traced_after_the_first_step_and_a_profile_is_written(
-  tmp_path, monkeypatch
+  data_dir, tmp_path, monkeypatch
 ):
   events, at_batch = [], []
   real = pipeline.Pipeline.iterate
@@ -68,11 +69,10 @@ def test_nothing_is_traced_after_the_first_step_and_a_profile_is_written(
 
   monkeypatch.setattr(pipeline.Pipeline, 'iterate', counting)
   options = options_with(
-    dataset__data_dir=str(tmp_path / 'tfds'),
+    dataset__data_dir=str(data_dir),
     train__pose_steps=12,
     train__joint_steps=0,
   )
-  experiment.prepare_datasets(options)
   jax.monitoring.register_event_duration_secs_listener(listen)
   try:
     loop.train(options, tmp_path / 'run', profile=(4, 6))
@@ -81,9 +81,13 @@ def test_nothing_is_traced_after_the_first_step_and_a_profile_is_written(
   assert at_batch[1] > at_batch[0]
   # From the second batch on; step 10 scores and saves for the first time.
   assert len(set(at_batch[2:10])) == len(set(at_batch[10:])) == 1
-  traces = list((tmp_path / 'run' / 'profile').rglob('*.xplane.pb'))
-  assert len(traces) == 1 and traces[0].stat().st_size > 1000
-  assert list((tmp_path / 'run' / 'profile').rglob('*.trace.json.gz'))
+  profile = tmp_path / 'run' / 'profile'
+  (for_tensorboard,) = profile.rglob('*.xplane.pb')
+  planes = jax.profiler.ProfileData.from_file(str(for_tensorboard)).planes
+  assert any(list(line.events) for plane in planes for line in plane.lines)
+  (for_perfetto,) = profile.rglob('*.trace.json.gz')
+  trace = json.loads(gzip.decompress(for_perfetto.read_bytes()))
+  assert any(event.get('ph') == 'X' for event in trace['traceEvents'])
   lines = (tmp_path / 'run' / 'timing.jsonl').read_text().splitlines()
   assert [json.loads(line)['step'] for line in lines] == list(range(1, 13))
 

@@ -13,7 +13,7 @@ from dance2wave.errors import InputError
 from dance2wave.models.parts import WHOLE, Part
 from dance2wave.models.quantise import bend, mu_law_decode
 from dance2wave.pose.features import MOTION_DIM
-from dance2wave.training import prompts, self_fed, step, window
+from dance2wave.training import prompts, self_fed, sharding, step, window
 
 CLEAN = {'train__past_noise': 0.0, 'train__past_gain_db': 0.0}
 KEY = jax.random.key(0)
@@ -97,8 +97,10 @@ def told(start=7, **train):
     'has_audio_B': jnp.ones(1, bool),
   }
   wave, label = Listener(), jnp.zeros((1, 6))
-  starts = jnp.array([start])
-  window.sound_losses(options, wave, context, label, batch, starts, KEY, WHOLE)
+  mesh, starts = sharding.make_mesh(1, 1), jnp.array([start])
+  window.sound_losses(
+    options, mesh, wave, context, label, batch, starts, KEY, WHOLE
+  )
   return np.asarray(wave.told[0][0, :, 0]), np.asarray(wave.told[1][0, :, 0])
 
 

@@ -24,13 +24,6 @@ def make_options(data_dir, **changes):
 
 
 @pytest.fixture(scope='module')
-def data_dir(tmp_path_factory):
-  folder = tmp_path_factory.mktemp('tfds')
-  experiment.prepare_datasets(make_options(folder))
-  return folder
-
-
-@pytest.fixture(scope='module')
 def pose_run(data_dir, tmp_path_factory):
   """A finished run of the pose transformer alone: (folder, figures)."""
   options = make_options(

@@ -104,12 +104,14 @@ def test_the_first_rule_that_is_found_counts():
     first_match(rules, 'x/cc', 't')
 
 
-@pytest.mark.parametrize('shape', [(1, 1, 1), (2, 4, 1), (1, 2, 4), (2, 1, 3)])
+@pytest.mark.parametrize(
+  'shape', [(1, 1, 1, 1), (2, 4, 1, 1), (1, 2, 4, 1), (2, 1, 1, 3)]
+)
 def test_a_mesh_has_the_asked_shape_and_leaves_sharding_to_the_compiler(shape):
   mesh = sharding.make_mesh(*shape)
-  assert mesh.axis_names == ('data', 'fsdp', 'tensor')
+  assert mesh.axis_names == ('data', 'fsdp', 'tensor', 'sequence')
   assert mesh.devices.shape == shape
-  assert mesh.axis_types == (AxisType.Auto,) * 3
+  assert mesh.axis_types == (AxisType.Auto,) * 4
   wanted = jax.devices()[: math.prod(shape)]
   assert list(mesh.devices.flat) == wanted
 

@@ -9,19 +9,12 @@ import pytest
 from small_config import options_with
 
 from configs import debug, wavenet_large
-from dance2wave import experiment, pipeline
 from dance2wave import options as options_lib
+from dance2wave import pipeline
 from dance2wave.errors import InputError
 from dance2wave.pose.features import MOTION_DIM
 from dance2wave.training import loop, sharding, step, window, workdir
 from dance2wave.training.optimizer import make_optimizer
-
-
-@pytest.fixture(scope='module')
-def data_dir(tmp_path_factory):
-  folder = tmp_path_factory.mktemp('tfds')
-  experiment.prepare_datasets(make_options(folder))
-  return folder
 
 
 def make_options(data_dir, **changes):
@@ -174,7 +167,7 @@ def test_large_config_shards_its_step_over_eight_devices():
     kernel = abstract.params['wave']['taps']
     assert kernel.sharding.shard_shape(kernel.shape)[-1] == 128 // fsdp
     train_step = step.make_train_step(
-      options, graphdef, optimizer, is_joint=True
+      options, graphdef, optimizer, mesh, is_joint=True
     )
     lowered = train_step.lower(
       abstract, _abstract_batch(options, mesh), jax.random.key(0)

@@ -64,6 +64,7 @@ ONLY_IN = {
     'main.py',
     'ablate.py',
     'cost.py',
+    'compile.py',
     'benchmark.py',
   ),
 }

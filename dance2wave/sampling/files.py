@@ -110,8 +110,14 @@ def _result_name(path: pathlib.Path) -> str:
 
 
 @contextlib.contextmanager
-def held_outputs(jobs: Sequence[Job]) -> Iterator[None]:
+def held_outputs(
+  jobs: Sequence[Job], mine: Sequence[Job] | None = None
+) -> Iterator[None]:
   """Check the outputs of all jobs, and keep other runs from writing them.
+
+  Args:
+    jobs: of all processes; each is to find what is wrong with any.
+    mine: those that this process does; None for all.
 
   Raises:
     InputError: one cannot be written, or another run is writing it.
@@ -119,7 +125,7 @@ def held_outputs(jobs: Sequence[Job]) -> Iterator[None]:
   for job in jobs:
     check_output(job)
   with contextlib.ExitStack() as stack:
-    for job in jobs:
+    for job in jobs if mine is None else mine:
       stack.enter_context(_held(job.output or job.input))
     yield
 
@@ -162,7 +168,7 @@ def _check_folder(folder: pathlib.Path, output: pathlib.Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     probe = folder / f'.{output.name}.probe'
     probe.touch()
-    probe.unlink()
+    probe.unlink(missing_ok=True)  # another process may have looked too
   except OSError as error:
     raise InputError(
       f'--output={output} cannot be written ({error.strerror}); expected a '

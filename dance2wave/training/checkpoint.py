@@ -29,6 +29,12 @@ from dance2wave.training.steps import UNSIGNED, Steps
 from dance2wave.training.workdir import differences, filled_in
 
 
+def barrier(name: str, timeout_s: int) -> None:
+  """Wait, without any collective, until all processes are at a new barrier."""
+  meet = ocp.multihost.get_barrier_sync_fn()
+  meet(key=name, timeout_ms=1000 * timeout_s)
+
+
 def _is_worth_saying(record: logging.LogRecord) -> bool:
   """Drop what orbax says: it raises its errors, and `Steps` warns of damage."""
   return f'{os.sep}orbax{os.sep}' not in record.pathname

@@ -11,6 +11,8 @@ import re
 
 import jax
 
+from dance2wave.training.state import leaf_name
+
 _BYTES = {
   'pred': 1,
   **dict.fromkeys(('s8', 'u8'), 1),
@@ -29,6 +31,10 @@ _CALL = re.compile(rf' = (.*?) ({"|".join(KINDS)})(-start)?\(')
 _HEAD = re.compile(r'^(?:ENTRY )?%?([\w.-]+) \(.*\{$')
 _WHILE = re.compile(r' while\(.*body=%?([\w.-]+)')
 _TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"')
+# What of a model is called with time split; see `sequence.OverTime`.
+_IN_TIME = re.compile(
+  r'wave/(embed|taps|taps_bias|residual|skip|hidden|logits)\b'
+)
 _CALLED = re.compile(r'(?:calls|to_apply|body|condition)=%?([\w.-]+)')
 
 
@@ -97,26 +103,31 @@ def by_rule(params, mesh) -> dict[str, float]:
   In rings, of float32 parameters: what is split over fsdp is gathered for
   the way forward and for the way back, and once more for Muon; its gradients
   are scattered over fsdp, and the parts summed over data. All other gradients
-  are summed over both. A ring of n sends (n - 1) / n of the bytes that are
-  gathered or scattered, and twice that of those that are summed.
+  are summed over both. Those of the WaveNet's layers, of which each device of
+  `sequence` has seen a part of the time, are summed over that as well. A ring
+  of n sends (n - 1) / n of the bytes that are gathered or scattered, and twice
+  that of those that are summed.
 
-  What `tensor` sends within a step grows with the clips and is not in it.
+  What `tensor` and `sequence` send within a clip grows with the clips and is
+  not in it.
 
   Args:
     params: with shardings.
     mesh: that they are on.
   """
   sent = collections.Counter()
-  data, fsdp = mesh.shape['data'], mesh.shape['fsdp']
-  for leaf in jax.tree.leaves(params):
+  fsdp = mesh.shape['fsdp']
+  for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]:
+    is_in_time = _IN_TIME.match(leaf_name(path))
+    copies = mesh.shape['data'] * (mesh.shape['sequence'] if is_in_time else 1)
     spec, parts = leaf.sharding.spec, leaf.sharding.shard_shape(leaf.shape)
     mine = leaf.dtype.itemsize * math.prod(parts)
     is_split = any('fsdp' in (axes or ()) for axes in spec)
     if is_split:
       sent['all-gather'] += 3 * (fsdp - 1) * mine
       sent['reduce-scatter'] += (fsdp - 1) * mine
-      sent['all-reduce'] += 2 * (data - 1) / data * mine
+      sent['all-reduce'] += 2 * (copies - 1) / copies * mine
     else:
-      ways = data * fsdp
+      ways = copies * fsdp
       sent['all-reduce'] += 2 * (ways - 1) / ways * mine
   return dict(sent)

@@ -101,7 +101,7 @@ def trace_step(options: Options, mesh, *, is_joint: bool):
   everywhere = NamedSharding(mesh, P())
   key = jax.ShapeDtypeStruct(key.shape, key.dtype, sharding=everywhere)
   one_step = step.make_train_step(
-    options, graphdef, optimizer, is_joint=is_joint
+    options, graphdef, optimizer, mesh, is_joint=is_joint
   )
   return one_step.trace(state, abstract_batch(options, mesh), key), state
 

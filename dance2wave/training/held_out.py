@@ -8,6 +8,7 @@ from flax import nnx
 
 from dance2wave.models.pose_transformer import PHASE
 from dance2wave.options import Options
+from dance2wave.training import sequence
 from dance2wave.training.losses import head_losses, masked_mean
 from dance2wave.training.step import described, silent_context
 from dance2wave.training.window import last_start, window_nll
@@ -32,7 +33,7 @@ def _heard_in_dance(options, model, context, heads, batch):
   }
 
 
-def _evaluate_dance(options, graphdef, params, batch):
+def _evaluate_dance(options, graphdef, mesh, params, batch):
   model = nnx.merge(graphdef, params)
   motion = batch['motion_BFM'].astype(options.train.compute_dtype)
   context, heads = model.listen(motion, batch['valid_BF'])
@@ -43,7 +44,7 @@ def _evaluate_dance(options, graphdef, params, batch):
     nll = functools.partial(
       window_nll,
       options,
-      model.wave,
+      sequence.spread(model.wave, mesh),
       label_BS=jnp.zeros_like(batch['label_BS']),
       start_B=last_start(options, batch) // 2,
     )
@@ -55,8 +56,8 @@ def _evaluate_dance(options, graphdef, params, batch):
   return figures | {f'{k}_shuffled_pose': v for k, v in shuffled.items()}
 
 
-def _evaluate_audio(options, graphdef, params, batch):
-  wave = nnx.merge(graphdef, params).wave
+def _evaluate_audio(options, graphdef, mesh, params, batch):
+  wave = sequence.spread(nnx.merge(graphdef, params).wave, mesh)
   nll = functools.partial(
     window_nll,
     options,
@@ -82,14 +83,14 @@ def _others(batch):
   return batch | heard, jnp.any(is_other_B)
 
 
-def make_eval_step(options: Options, graphdef):
+def make_eval_step(options: Options, graphdef, mesh):
   """Return `step(params, batch) -> figures`, held out; no label is said.
 
   `nll_shuffled_pose` gives every clip its neighbour's dance: a model that
   does not listen to the dance has both figures equal. It is not a number
   where all neighbours are the same clip. An audio-only run is told labels,
-  and its control is the neighbour's labels.
+  and its control is the neighbour's labels. `mesh` is that of the batch.
   """
   is_audio = options.train.is_audio_only
   evaluate = _evaluate_audio if is_audio else _evaluate_dance
-  return jax.jit(functools.partial(evaluate, options, graphdef))
+  return jax.jit(functools.partial(evaluate, options, graphdef, mesh))

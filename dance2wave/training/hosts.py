@@ -3,19 +3,31 @@
 Every process runs the same program on its own clips, sees the same figures
 and takes part in every save. The first alone writes logs and results, and
 builds a dataset that is not there yet.
+
+Processes come to the same place at different times: one builds the dataset,
+one has a busy machine. On processors the first collective of some devices,
+which connects them, waits 30 s for the others, and later ones half an hour. So
+all meet at a barrier, which waits as long as it takes, before each first one.
 """
 
+import contextlib
+import functools
+import itertools
 import os
 import signal
+from collections.abc import Iterator
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
-from jax.sharding import NamedSharding
+from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from dance2wave.errors import InputError
+from dance2wave.training.checkpoint import barrier
 
+_DAY_S = 24 * 3600
+_NUMBERS = itertools.count()  # of barriers, which need names of their own
 # What tells a process its place where no cluster does.
 _PLACE = ('JAX_COORDINATOR_ADDRESS', 'JAX_NUM_PROCESSES', 'JAX_PROCESS_ID')
 
@@ -43,6 +55,18 @@ def start() -> None:
       f'expected a cluster that JAX knows, or {", ".join(_PLACE)} in the '
       'environment; set them, or drop --multihost for one process'
     ) from error
+  _connect()
+
+
+def _connect() -> None:
+  """Make the collective that others of JAX and orbax begin with, together."""
+  devices = np.reshape(jax.devices(), (jax.process_count(), -1))
+  mesh = Mesh(devices, ('process', 'device'))
+  x = jax.make_array_from_process_local_data(
+    NamedSharding(mesh, P('process')), np.zeros(1, np.float32)
+  )
+  everywhere = NamedSharding(mesh, P())
+  together(jax.jit(lambda x: x, out_shardings=everywhere))(x)
 
 
 def is_first() -> bool:
@@ -51,9 +75,51 @@ def is_first() -> bool:
 
 
 def wait(name: str) -> None:
-  """Wait until every process is here."""
+  """Wait until every process is here, for a day at most."""
   if jax.process_count() > 1:
-    multihost_utils.sync_global_devices(name)
+    barrier(f'{name}-{next(_NUMBERS)}', _DAY_S)
+
+
+def together(jitted):
+  """Return a jitted function that processes call first once all have it.
+
+  Each compiles it in its own time, at the first call.
+  """
+  if jax.process_count() == 1:
+    return jitted
+  is_ready = False
+
+  @functools.wraps(jitted)
+  def call(*arguments):
+    nonlocal is_ready
+    if not is_ready:
+      compiled = jitted.lower(*arguments).compile()
+      wait('compiled')
+      is_ready = True
+      return compiled(*arguments)
+    return jitted(*arguments)
+
+  return call
+
+
+@contextlib.contextmanager
+def joined(is_multihost: bool) -> Iterator[None]:
+  """Join the other processes, if any, and leave once all are done.
+
+  The first process holds what joins them: without it the others would die. One
+  that was given bad input lets the others finish; a defect ends all.
+
+  Raises:
+    InputError: as `start` does.
+  """
+  if is_multihost:
+    start()
+  try:
+    yield
+  except InputError:
+    wait('done')
+    raise
+  wait('done')
 
 
 def preempted(number: int) -> signal.Signals | None:

@@ -151,6 +151,11 @@ def abstract_state(options: Options, init, optimizer, mesh):
   return jax.jit(make_state, out_shardings=places), abstract
 
 
+def dropout_key(options: Options):
+  """Return the key of all that steps draw."""
+  return jax.random.key(options.seed + 1)
+
+
 def restore_or_init(options, checkpoints, make_state, abstract):
   """Return the newest saved state, or a new one drawn from the seed.
 
@@ -159,7 +164,7 @@ def restore_or_init(options, checkpoints, make_state, abstract):
   if checkpoints.latest_step() is not None:
     config = options_lib.to_dict(options)
     return checkpoints.restore_state(abstract, config=config)
-  state = make_state(jax.random.key(options.seed))
+  state = hosts.together(make_state)(jax.random.key(options.seed))
   state, coverages = warm_start(options, state)
   for coverage in coverages if hosts.is_first() else ():
     print(coverage, flush=True)
@@ -174,7 +179,7 @@ class _HeldOut:
     self._batches = [
       batches.batch(i) for i in range(options.train.eval_batches)
     ]
-    self._step = make_eval_step(options, graphdef)
+    self._step = hosts.together(make_eval_step(options, graphdef, mesh))
     self._mesh = mesh
 
   def __call__(self, params) -> dict[str, float]:
@@ -190,6 +195,11 @@ def _place(batch, mesh):
   unused = ('beats_BK', 'num_beats_B')
   kept = {k: v for k, v in batch.items() if k not in unused}
   return sharding.shard_batch(kept, mesh)
+
+
+def _with_placed(mesh):
+  """Return what makes (batch, the same on the mesh) of a batch."""
+  return lambda batch: (batch, _place(batch, mesh))
 
 
 class _Log:
@@ -229,11 +239,13 @@ class _Log:
     self._progress.set_postfix({k: f'{v:.3f}' for k, v in shown.items()})
 
 
-def _make_steps(options, graphdef, optimizer):
+def _make_steps(options, graphdef, optimizer, mesh):
   """Return the compiled step of each stage, by whether it is joint."""
   return {
-    is_joint: step.make_train_step(
-      options, graphdef, optimizer, is_joint=is_joint
+    is_joint: hosts.together(
+      step.make_train_step(
+        options, graphdef, optimizer, mesh, is_joint=is_joint
+      )
     )
     for is_joint in (False, True)
   }
@@ -264,8 +276,8 @@ def train(
   graphdef, init = step.split_model(options, MOTION_DIM)
   schedule, optimizer = make_schedule(options), make_optimizer(options)
   make_state, abstract = abstract_state(options, init, optimizer, mesh)
-  key = jax.random.key(options.seed + 1)
-  steps = _make_steps(options, graphdef, optimizer)
+  key = dropout_key(options)
+  steps = _make_steps(options, graphdef, optimizer, mesh)
   held_out = _HeldOut(options, graphdef, mesh)
   is_first = hosts.is_first()
   with (
@@ -281,7 +293,9 @@ def train(
     start, last = int(state.step), options.train.num_steps
     writer.rewind(start)
     pipe = make_pipeline(options, 'train', mesh)
-    batches = stack.enter_context(contextlib.closing(pipe.iterate(start)))
+    batches = stack.enter_context(
+      contextlib.closing(pipe.iterate(start, then=_with_placed(mesh)))
+    )
     skips = Skips(options.train.max_skipped, pipe.source)
     figures = {}
     with tqdm.tqdm(
@@ -291,8 +305,7 @@ def train(
       for number in range(start + 1, last + 1):
         pace.begin(number)
         with pace.spend('input'):
-          batch = next(batches)
-          placed = _place(batch, mesh)
+          batch, placed = next(batches)
         is_joint = number > options.train.pose_steps
         state, news = steps[is_joint](state, placed, key)
         checkpoints.wait()  # for the step before, while this one is made

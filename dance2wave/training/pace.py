@@ -39,7 +39,7 @@ def parse_profile(text: str | None) -> tuple[int, int] | None:
 class Pace:
   """Times the steps of a run; a context manager, closed at its end.
 
-  `compute` is all that is no input (waiting for a batch and putting it on
+  `compute` is all that is no input (waiting for a batch that is on its
   devices), no logging (writing figures) and no saving (checkpoints and
   held-out figures).
 

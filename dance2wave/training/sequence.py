@@ -47,7 +47,8 @@ def over_time(graphdef, wave, mesh, axis: str):
     graphdef: of a `WaveNet`, whose parameters the call is given.
     wave: the same `WaveNet`, for its sizes.
     mesh: of the devices.
-    axis: that time is split over, such as 'data'.
+    axis: that time is split over, such as 'sequence'; the others are left to
+      the compiler.
 
   Returns:
     call(params, past_BT, condition_BFLG) -> outputs (B, T, O), as
@@ -67,6 +68,7 @@ def over_time(graphdef, wave, mesh, axis: str):
     mesh=mesh,
     in_specs=(P(), in_time, in_time, P()),
     out_specs=in_time,
+    axis_names={axis, *(name for name, n in mesh.shape.items() if n == 1)},
   )
   reach = (wave.kernel - 1) * max(wave.dilations)
 
@@ -84,3 +86,31 @@ def over_time(graphdef, wave, mesh, axis: str):
     )
 
   return call
+
+
+class OverTime:
+  """A WaveNet that is called with time split over `mesh.sequence`.
+
+  Context, style and bands are of frames, not of samples: what they give the
+  gates is made as by the WaveNet itself.
+
+  Attributes:
+    condition: of the WaveNet.
+    timbre: of the WaveNet, None where it has none.
+  """
+
+  def __init__(self, wave, mesh):
+    graphdef, state = nnx.split(wave)
+    self._params = nnx.to_pure_dict(state)
+    self._call = over_time(graphdef, wave, mesh, 'sequence')
+    self.condition = wave.condition
+    self.timbre = getattr(wave, 'timbre', None)
+
+  def __call__(self, past_BT, condition_BFLG):
+    """Do what `WaveNet.__call__` does."""
+    return self._call(self._params, past_BT, condition_BFLG)
+
+
+def spread(wave, mesh):
+  """Return the WaveNet, over time where the mesh has a sequence."""
+  return OverTime(wave, mesh) if mesh.shape['sequence'] > 1 else wave

@@ -1,6 +1,6 @@
 """Where arrays live: the mesh, and a table from names to partitions.
 
-The mesh has three axes. A batch is split over `data` and `fsdp`; parameters,
+The mesh has four axes. A batch is split over `data` and `fsdp`; parameters,
 their average and the optimizer's moments over `fsdp` and `tensor`:
 
     mesh (data=2, fsdp=2, tensor=2)   batch (B, ...)       skip (I, O)
@@ -9,7 +9,8 @@ their average and the optimizer's moments over `fsdp` and `tensor`:
 
 The parts of a kernel over `fsdp` are put together before each use. Those over
 `tensor` are not: each device makes its own channels, and the matrix that
-follows sums over them.
+follows sums over them. Over `sequence` each clip's samples are split, within
+the WaveNet alone: see `training/sequence.py`.
 """
 
 import math
@@ -22,7 +23,7 @@ from jax.sharding import PartitionSpec as P
 from dance2wave.errors import InputError
 from dance2wave.training.state import first_match, leaf_name
 
-AXES = ('data', 'fsdp', 'tensor')
+AXES = ('data', 'fsdp', 'tensor', 'sequence')
 _CLIPS = ('data', 'fsdp')
 
 # A name ends alike in params, ema and the optimizer's moments, so that one
@@ -41,32 +42,39 @@ RULES = (
 )
 
 
-def make_mesh(data: int, fsdp: int, tensor: int = 1) -> Mesh:
-  """Make a mesh of the first data x fsdp x tensor devices.
+def make_mesh(data: int, fsdp: int, tensor: int = 1, sequence: int = 1) -> Mesh:
+  """Make a mesh of the first data x fsdp x tensor x sequence devices.
 
   Raises:
     InputError: there are fewer devices, or several processes and spare ones.
   """
-  devices, wanted = jax.devices(), data * fsdp * tensor
+  devices, wanted = jax.devices(), data * fsdp * tensor * sequence
   is_multi_process = jax.process_count() > 1
   if wanted > len(devices) or (is_multi_process and wanted < len(devices)):
     raise InputError(
-      f'mesh.data={data} x mesh.fsdp={fsdp} x mesh.tensor={tensor} is {wanted} '
-      f'devices, but there {"is" if len(devices) == 1 else "are"} '
+      f'mesh.data={data} x mesh.fsdp={fsdp} x mesh.tensor={tensor} x '
+      f'mesh.sequence={sequence} is {wanted} devices, but there '
+      f'{"is" if len(devices) == 1 else "are"} '
       f'{len(devices)}; expected '
       f'{"exactly" if is_multi_process else "at most"} that many; set '
-      '--config.mesh.data, --config.mesh.fsdp and --config.mesh.tensor'
+      '--config.mesh.data, --config.mesh.fsdp, --config.mesh.tensor and '
+      '--config.mesh.sequence'
     )
-  return mesh_of(devices[:wanted], data, fsdp, tensor)
+  return mesh_of(devices[:wanted], data, fsdp, tensor, sequence)
 
 
-def mesh_of(devices, data: int, fsdp: int, tensor: int = 1) -> Mesh:
+def mesh_of(
+  devices, data: int, fsdp: int, tensor: int = 1, sequence: int = 1
+) -> Mesh:
   """Make a mesh of exactly these devices."""
   # `jax.make_mesh` now makes Explicit axes unless told otherwise. Under those
   # a kernel split like the batch is a type error at every matrix product;
   # with Auto the compiler gathers kernels and the models stay as they are.
   return jax.make_mesh(
-    (data, fsdp, tensor), AXES, (AxisType.Auto,) * 3, devices=devices
+    (data, fsdp, tensor, sequence),
+    AXES,
+    (AxisType.Auto,) * len(AXES),
+    devices=devices,
   )
 
 
@@ -134,6 +142,20 @@ def with_shardings(abstract_tree, mesh: Mesh, rules=RULES):
 def batch_sharding(mesh: Mesh) -> NamedSharding:
   """Split the first axis, clips, over `data` and `fsdp`."""
   return NamedSharding(mesh, P(_CLIPS))
+
+
+def by_clips(call, mesh: Mesh):
+  """Return a function of arrays (B, ...) that each device calls on its clips.
+
+  For what the compiler splits over no devices, such as Fourier transforms: it
+  would send each of them the whole batch.
+  """
+  if mesh.shape['data'] * mesh.shape['fsdp'] == 1:
+    return call
+  clips = P(_CLIPS)
+  return jax.shard_map(
+    call, mesh=mesh, in_specs=clips, out_specs=clips, axis_names={*_CLIPS}
+  )
 
 
 def batch_rows(mesh: Mesh, batch_size: int) -> np.ndarray:

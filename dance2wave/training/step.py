@@ -10,6 +10,7 @@ from flax import nnx
 from dance2wave.models.parts import WHOLE, Draws, Part
 from dance2wave.models.pose_transformer import NUM_HEADS
 from dance2wave.options import Options
+from dance2wave.training import sequence
 from dance2wave.training.contrast import add_contrast, contrast_losses
 from dance2wave.training.losses import (
   features_loss,
@@ -75,7 +76,7 @@ def _listen_in_training(options, model, batch, part, controls_key, dropout_key):
 
 
 def _joint_loss(
-  options, graphdef, params, batch, key, part=WHOLE, self_fed=None
+  options, graphdef, mesh, params, batch, key, part=WHOLE, self_fed=None
 ):
   """Return what the clips of a part add to the loss and figures of a batch.
 
@@ -92,15 +93,25 @@ def _joint_loss(
   context = context * part.of(kept)[:, None, None].astype(context.dtype)
   label = part.of(drop_label(options, label_key, batch['label_BS']))
   start = draw_start(options, start_key, batch)
+  wave = sequence.spread(model.wave, mesh)
   losses |= sound_losses(
-    options, model.wave, context, label, batch, start, sound_key, part, self_fed
+    options,
+    mesh,
+    wave,
+    context,
+    label,
+    batch,
+    start,
+    sound_key,
+    part,
+    self_fed,
   )
   heads_weight = options.train.heads_weight
   total = losses['nll'] + heads_weight * sum_head_losses(losses)
   return add_contrast(options, total, losses), losses
 
 
-def _pose_loss(options, graphdef, params, batch, key, part=WHOLE):
+def _pose_loss(options, graphdef, mesh, params, batch, key, part=WHOLE):
   """Return the same of a step that trains the pose transformer alone."""
   model, mine = nnx.merge(graphdef, params), part.of(batch)
   dropout_key, label_key, controls_key = jax.random.split(key, 3)
@@ -109,24 +120,35 @@ def _pose_loss(options, graphdef, params, batch, key, part=WHOLE):
   )
   if options.wave.num_bands:
     label = part.of(drop_label(options, label_key, batch['label_BS']))
-    said, true = said_and_true_bands(options, model.wave, context, label, mine)
+    said, true = said_and_true_bands(
+      options, mesh, model.wave, context, label, mine
+    )
     losses |= timbre_loss(said, true, mine, batch)
   total = add_contrast(options, sum_head_losses(losses), losses)
   return total, losses
 
 
 def _audio_loss(
-  options, graphdef, params, batch, key, part=WHOLE, self_fed=None
+  options, graphdef, mesh, params, batch, key, part=WHOLE, self_fed=None
 ):
   """Return the same of a step that trains the WaveNet alone."""
-  wave = nnx.merge(graphdef, params).wave
+  wave = sequence.spread(nnx.merge(graphdef, params).wave, mesh)
   start_key, _, label_key, _ = jax.random.split(key, 4)
   sound_key = jax.random.fold_in(key, 1)
   label = part.of(drop_label(options, label_key, batch['label_BS']))
   start = draw_start(options, start_key, batch)
   context = part.of(silent_context(options, batch))
   losses = sound_losses(
-    options, wave, context, label, batch, start, sound_key, part, self_fed
+    options,
+    mesh,
+    wave,
+    context,
+    label,
+    batch,
+    start,
+    sound_key,
+    part,
+    self_fed,
   )
   return losses['nll'] + sum_head_losses(losses), losses
 
@@ -151,18 +173,18 @@ def _gradients(loss_fn, accumulate, params, batch, key):
   return jax.lax.scan(add, first, jnp.arange(1, accumulate))[0]
 
 
-def _loss_at(options, graphdef, is_joint, step):
+def _loss_at(options, graphdef, mesh, is_joint, step):
   """Return the loss of a step of a stage, `(params, batch, key, part)`."""
   if not is_joint:
-    return functools.partial(_pose_loss, options, graphdef)
+    return functools.partial(_pose_loss, options, graphdef, mesh)
   loss = _audio_loss if options.train.is_audio_only else _joint_loss
   share = self_fed_share(options, step)
-  return functools.partial(loss, options, graphdef, self_fed=share)
+  return functools.partial(loss, options, graphdef, mesh, self_fed=share)
 
 
-def _update(options, graphdef, optimizer, is_joint, state, batch, key):
+def _update(options, graphdef, optimizer, mesh, is_joint, state, batch, key):
   train, key = options.train, jax.random.fold_in(key, state.step)
-  loss_fn = _loss_at(options, graphdef, is_joint, state.step)
+  loss_fn = _loss_at(options, graphdef, mesh, is_joint, state.step)
   (loss, figures), grads = _gradients(
     loss_fn, train.accumulate, state.params, batch, key
   )
@@ -191,12 +213,18 @@ def _update(options, graphdef, optimizer, is_joint, state, batch, key):
   return state, figures
 
 
-def make_train_step(options: Options, graphdef, optimizer, *, is_joint: bool):
+def make_train_step(
+  options: Options, graphdef, optimizer, mesh, *, is_joint: bool
+):
   """Return `step(state, batch, key) -> (state, figures)`, compiled.
 
   A joint step of an audio-only run trains the WaveNet alone. A step whose
   batch, loss or gradients hold a NaN or an infinity changes nothing but the
   number of the step, and its figure `skipped` is set.
+
+  `mesh` is that of the state and of the batch.
   """
-  update = functools.partial(_update, options, graphdef, optimizer, is_joint)
+  update = functools.partial(
+    _update, options, graphdef, optimizer, mesh, is_joint
+  )
   return jax.jit(update, donate_argnums=0)

@@ -37,7 +37,9 @@ def load_ema(folder: pathlib.Path) -> tuple[Options, object, dict]:
   options = workdir.read_options(folder)
   graphdef, init = step.split_model(options, MOTION_DIM)
   abstract = jax.eval_shape(init, jax.random.key(0))
-  abstract = sharding.with_shardings(abstract, sharding.make_mesh(1, 1))
+  # Of several processes, each has all weights for itself.
+  mesh = sharding.mesh_of(jax.local_devices()[:1], 1, 1)
+  abstract = sharding.with_shardings(abstract, mesh)
   with Checkpoints(folder / 'checkpoints', max_to_keep=None) as checkpoints:
     if checkpoints.latest_step() is None:
       raise InputError(
@@ -46,6 +48,23 @@ def load_ema(folder: pathlib.Path) -> tuple[Options, object, dict]:
       )
     config = to_dict(options)
     return options, graphdef, checkpoints.restore_ema(abstract, config=config)
+
+
+def load_player(folder: pathlib.Path) -> tuple[Options, object, dict]:
+  """Do what `load_ema` does, of a run that has trained sound for dances.
+
+  Raises:
+    InputError: as `load_ema` does, or the run has trained none.
+  """
+  options, graphdef, params = load_ema(folder)
+  if not options.samples_dances:
+    raise InputError(
+      f'--workdir={folder} has trained no sound for dances '
+      f'(train.joint_steps={options.train.joint_steps}, '
+      f'train.is_audio_only={options.train.is_audio_only}); expected a run of '
+      f'both; train one with --config.train.init_from="(\'{folder}\',)"'
+    )
+  return options, graphdef, params
 
 
 def is_trained(options: Options, name: str) -> bool:

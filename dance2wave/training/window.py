@@ -1,5 +1,7 @@
 """The sound of a joint step: which part of a crop, and its likelihood."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 
@@ -8,6 +10,7 @@ from dance2wave.models.parts import WHOLE
 from dance2wave.models.quantise import bend
 from dance2wave.models.timbre import band_levels
 from dance2wave.options import Options
+from dance2wave.training import sharding
 from dance2wave.training.losses import timbre_loss, wave_nll
 from dance2wave.training.prompts import jitter_frames, take_frames
 from dance2wave.training.self_fed import feed_itself
@@ -158,14 +161,16 @@ def window_nll(
   )
 
 
-def said_and_true_bands(options, wave, context_BFC, label_BS, batch):
+def said_and_true_bands(options, mesh, wave, context_BFC, label_BS, batch):
   """Return the levels (B, F, K) that `Timbre` says, and those of the sound."""
-  true_BFK = band_levels(
-    _to_be_drawn(options, batch),
+  true_levels = functools.partial(
+    band_levels,
     hop=options.samples_per_frame,
     sample_rate_hz=options.sample_rate_hz,
     num_bands=options.wave.num_bands,
   )
+  audio_BT = _to_be_drawn(options, batch)
+  true_BFK = sharding.by_clips(true_levels, mesh)(audio_BT)
   return wave.timbre(context_BFC, label_BS), true_BFK
 
 
@@ -180,6 +185,7 @@ def _told_bands(options, key, said_BFK, true_BFK, part):
 
 def sound_losses(
   options,
+  mesh,
   wave,
   context_BFC,
   label_BS,
@@ -191,13 +197,16 @@ def sound_losses(
 ):
   """Return `nll` of a window in training, and `timbre` where there is one.
 
-  Arguments are those of `window_nll`, whose past is worn.
+  Arguments are those of `window_nll`, whose past is worn, and the mesh that the
+  batch is split over.
   """
   wear_key, bands_key = jax.random.split(key)
   losses, bands = {}, None
   if options.wave.num_bands:
     mine = part.of(batch)
-    said, true = said_and_true_bands(options, wave, context_BFC, label_BS, mine)
+    said, true = said_and_true_bands(
+      options, mesh, wave, context_BFC, label_BS, mine
+    )
     losses = timbre_loss(said, true, mine, batch)
     bands = _told_bands(options, bands_key, said, true, part)
   if options.train.time_jitter:

@@ -1,20 +1,23 @@
 #!/usr/bin/env bash
-# One TPU VM, or all VMs of a pod slice: create, install, run, resume.
+# One TPU VM, or all VMs of a pod slice: create, install, compile, run, resume.
 #
 #     docs/accelerators/tpu_vm.sh create NAME v5litepod-8 us-west4-a
 #     docs/accelerators/tpu_vm.sh install NAME us-west4-a
+#     docs/accelerators/tpu_vm.sh compile NAME us-west4-a gs://BUCKET/run \
+#         --config.mesh.data=8
 #     docs/accelerators/tpu_vm.sh run NAME us-west4-a gs://BUCKET/run \
 #         --config.mesh.data=8
 #     docs/accelerators/tpu_vm.sh delete NAME us-west4-a
 #
 # A slice of several VMs (v5litepod-16 and more) takes the same commands: each
 # runs on all of its VMs, and they find each other. A run that stopped, also
-# by preemption, goes on with the same `run`. Needs gcloud, logged in, with a
+# by preemption, goes on with the same `run`. `compile` makes the programs of a
+# run beforehand, and may be left out. Needs gcloud, logged in, with a
 # project. The folder of the run must be seen by every VM: mount a bucket or a
 # file store at the same place on all of them (below: gcsfuse).
 set -euo pipefail
 
-usage() { sed -n '2,14p' "$0" >&2; exit 2; }
+usage() { sed -n '2,17p' "$0" >&2; exit 2; }
 
 on_all() {  # NAME ZONE COMMAND
   gcloud compute tpus tpu-vm ssh "$1" --zone="$2" --worker=all --command="$3"
@@ -48,8 +51,10 @@ case $what in
         -c docs/constraints/py311.txt
       ../venv/bin/python -c "import jax; print(jax.devices())"'
     ;;
-  run)
+  compile | run)
     (($# >= 4)) || usage
+    module=main
+    [[ $what == run ]] || module=compile
     zone=$3 bucket=${4#gs://}
     folder=/mnt/run/${bucket#*/}
     bucket=${bucket%%/*}
@@ -57,7 +62,7 @@ case $what in
     on_all "$name" "$zone" "set -e
       sudo mkdir -p /mnt/run && sudo chown \$USER /mnt/run
       mountpoint -q /mnt/run || gcsfuse --implicit-dirs $bucket /mnt/run
-      cd dance2wave && ../venv/bin/python -m dance2wave.main --multihost \
+      cd dance2wave && ../venv/bin/python -m dance2wave.$module --multihost \
         --config=configs/wavenet_large.py --workdir=$folder $*"
     ;;
   delete) gcloud compute tpus tpu-vm delete "$name" --zone="$3" --quiet ;;
