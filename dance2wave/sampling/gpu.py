@@ -14,8 +14,8 @@ from flax import nnx
 
 from dance2wave.models.quantise import unbend
 from dance2wave.sampling import gpu_kernel, xla
-from dance2wave.sampling.gpu_kernel import ROWS, Weights, clips_of
-from dance2wave.sampling.listen import pad_to_block
+from dance2wave.sampling.gpu_kernel import Weights
+from dance2wave.sampling.listen import in_company
 
 
 def _size(width):
@@ -55,15 +55,20 @@ def _pack(wave, is_mixture):
   )
 
 
+def _rows(draw):
+  return 1 if draw.guidance == 1.0 else 2
+
+
 def _condition(wave, context_BFC, style_B, draw):
-  """Return what the gates are given: (P, F, L, 2, rows, G), padded.
+  """Return what the gates are given: (B, F, L, 2, rows, G), padded.
 
   Frames are projected one by one, so that their bits do not depend on how
   many there are.
   """
-  each = ROWS // clips_of(draw)
-  if each > 1:
-    context_BFC = jnp.concatenate([context_BFC, jnp.zeros_like(context_BFC)])
+  rows = _rows(draw)
+  if rows == 2:
+    nothing = jnp.zeros_like(context_BFC)
+    context_BFC = jnp.concatenate([context_BFC, nothing])
     style_B = jnp.concatenate([style_B, jnp.full_like(style_B, -1)])
 
   def one_frame(context_BC):
@@ -73,10 +78,9 @@ def _condition(wave, context_BFC, style_B, draw):
     return given[:, 0] + wave.taps_bias[...][None]
 
   given = jax.lax.map(one_frame, jnp.moveaxis(context_BFC, 1, 0))
-  frames, layers, gate = len(given), len(wave.dilations), wave.gate
-  given = given.reshape(frames, each, -1, clips_of(draw), layers, 2, gate)
-  given = jnp.transpose(given, (2, 0, 4, 5, 1, 3, 6))
-  return _padded(given.reshape(*given.shape[:4], ROWS, gate), 5)
+  layers, gate = len(wave.dilations), wave.gate
+  given = given.reshape(len(given), rows, -1, layers, 2, gate)
+  return _padded(jnp.transpose(given, (2, 0, 3, 4, 1, 5)), 5)
 
 
 def _run(
@@ -94,12 +98,12 @@ def _run(
 ):
   wave = nnx.merge(graphdef, params).wave
   frames, hop, batch, _ = uniform_FSB2.shape
-  uniform = uniform_FSB2.reshape(frames * hop, -1, clips_of(draw), 2)
+  uniform = uniform_FSB2.reshape(frames * hop, batch, 2, 1)
   bent, rings, samples = gpu_kernel.run(
     weights,
     jnp.stack([count, state['sample']]),
-    _condition(wave, context_BFC, style_B, draw),
-    jnp.transpose(uniform, (1, 0, 3, 2)),
+    _condition(wave, context_BFC, style_B, draw)[:batch],
+    jnp.swapaxes(uniform, 0, 1),
     state['bent'],
     state['rings'],
     classes=wave.logits.kernel.shape[1] // (3 if draw.is_mixture else 1),
@@ -107,8 +111,7 @@ def _run(
     draw=draw,
     interpret=interpret,
   )
-  signal_PTB = jnp.clip(unbend(samples, draw.levels), -1.0, 1.0)
-  signal_BT = jnp.moveaxis(signal_PTB, 1, 2).reshape(batch, -1)
+  signal_BT = jnp.clip(unbend(samples[..., 0], draw.levels), -1.0, 1.0)
   sample = state['sample'] + count * hop
   return signal_BT, {'rings': rings, 'bent': bent, 'sample': sample}
 
@@ -128,52 +131,52 @@ class GpuEngine:
 
   def __init__(self, graphdef, params, draw, interpret=False):
     wave = nnx.merge(graphdef, params).wave
-    self.params, self._draw, self._clips = params, draw, clips_of(draw)
+    self.params, self._rows = params, _rows(draw)
     self._hop = wave.samples_per_frame
-    self._weights = jax.jit(
-      functools.partial(_pack, is_mixture=draw.is_mixture)
-    )(wave)
+    pack = functools.partial(_pack, is_mixture=draw.is_mixture)
+    self._weights = jax.jit(pack)(wave)
     self._slots = wave.receptive_field - 1 + len(wave.dilations)
     self._run = jax.jit(
       functools.partial(_run, graphdef, draw=draw, interpret=interpret),
       donate_argnames='state',
     )
+    if not interpret:
+      self._try(wave.context.kernel.shape[0])
+
+  def _try(self, width):
+    """Draw a frame of silence, so that what does not compile is known now."""
+    context, uniform = np.zeros((1, 2, width)), np.zeros((1, self._hop, 1, 2))
+    style = np.full(1, -1, np.int32)
+    audio, _ = self.run(
+      np.float32(context), style, np.float32(uniform), self.start(1)
+    )
+    audio.block_until_ready()
 
   def start(self, batch):
     """Return the state before the first sample of `batch` clips."""
-    programs = -(-batch // self._clips)
     residual = self._weights.embed.shape[1]
     return {
-      'rings': jnp.zeros((programs, self._slots, ROWS, residual)),
-      'bent': jnp.zeros((programs, self._clips)),
+      'rings': jnp.zeros((batch, self._slots, self._rows, residual)),
+      'bent': jnp.zeros((batch, 1)),
       'sample': jnp.zeros((), jnp.int32),
     }
 
   def run(self, context_BFC, style_B, uniform_FSB2, state):
     """Draw as `XlaEngine.run` does: samples (B, (F - 1) x hop), the state."""
-    parts, batch = [], len(context_BFC)
-    rows = state['bent'].size
-    context_BFC, style_B = (
-      pad_to_block(x, 0, rows) for x in (context_BFC, style_B)
-    )
-    uniform_FSB2 = pad_to_block(uniform_FSB2, 2, rows)
+    parts = []
+    context_BFC, style_B = (in_company(x, 0) for x in (context_BFC, style_B))
     for part, uniform, count in xla.blocks(context_BFC, uniform_FSB2):
       samples, state = self._run(
         self.params, self._weights, part, style_B, uniform, count, state
       )
-      parts.append(samples[:batch, : count * self._hop])
+      parts.append(samples[:, : count * self._hop])
     return jnp.concatenate(parts, axis=1), state
 
   def fork(self, state, row_B):
     """Return the state of other clips, as `XlaEngine.fork` does."""
-    old, clips = state['rings'], state['bent'].size
-    row_B = np.concatenate([row_B, np.arange(len(row_B), clips)])
-    program, clip = np.divmod(row_B.reshape(-1, self._clips), self._clips)
-    split = old.reshape(*old.shape[:2], -1, self._clips, old.shape[3])
-    rings = jnp.moveaxis(split, 3, 1)[program, clip]
     return {
-      'rings': jnp.moveaxis(rings, 1, 3).reshape(old.shape),
-      'bent': state['bent'][program, clip],
+      'rings': state['rings'][row_B],
+      'bent': state['bent'][row_B],
       'sample': jnp.copy(state['sample']),
     }
 
