@@ -34,7 +34,7 @@ _BEST_OF = flags.DEFINE_integer(
   'best_of', None, 'Draws of which the best is kept. Default: the config.'
 )
 _ENGINE = flags.DEFINE_enum(
-  'engine', 'auto', ['auto', 'xla', 'cpu'], 'What draws samples.'
+  'engine', 'auto', ['auto', 'xla', 'cpu', 'gpu'], 'What draws samples.'
 )
 _MULTIHOST = flags.DEFINE_bool(
   'multihost', False, 'This is one of several processes that share the inputs.'

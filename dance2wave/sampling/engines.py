@@ -1,12 +1,15 @@
 """Choose the engine that draws samples.
 
-`auto` takes `cpu` on processors and `xla` on everything else. The rule is
-measured, in samples per second of one core's time, `cpu` over `xla`:
+`auto` takes `cpu` on processors, `gpu` on GPUs and `xla` on everything else.
+The first is measured, in samples per second of one core's time, `cpu` over
+`xla`:
 
     clips             1    8    64
     debug model     2.7  1.7   0.8   (4 layers of 8 channels: a toy)
     default         3.4  2.6   1.9
     wavenet_large   3.2  2.5   2.0
+
+The second too: see docs/accelerators/sampling.md.
 """
 
 import time
@@ -17,7 +20,11 @@ from absl import logging
 from dance2wave.errors import InputError
 from dance2wave.sampling.xla import XlaEngine
 
-ENGINES = ('auto', 'xla', 'cpu')
+ENGINES = ('auto', 'xla', 'cpu', 'gpu')
+_REMEDY = {
+  'cpu': 'expected a working numba; install one, or use engine=xla',
+  'gpu': 'expected a GPU that Triton compiles for; use engine=xla',
+}
 
 
 def make_engine(name, graphdef, params, draw):
@@ -30,32 +37,42 @@ def make_engine(name, graphdef, params, draw):
     draw: how samples are drawn.
 
   Raises:
-    InputError: unknown name, or `cpu` where Numba cannot compile it.
+    InputError: unknown name, or an engine that does not run on this machine.
   """
   if name not in ENGINES:
     raise InputError(
       f'engine={name!r}; expected one of {", ".join(ENGINES)}; choose one'
     )
-  if name == 'xla' or (name == 'auto' and jax.default_backend() != 'cpu'):
+  backend = jax.default_backend()
+  if name == 'gpu' and backend != 'gpu':
+    raise InputError(
+      f'engine=gpu on a machine where JAX runs on {backend}; expected an '
+      "NVIDIA GPU and pip install -e '.[cuda]'; use engine=xla elsewhere"
+    )
+  chosen = name
+  if name == 'auto':
+    chosen = backend if backend in _REMEDY else 'xla'
+  if chosen == 'xla':
     return XlaEngine(graphdef, params, draw)
   try:
-    return _make_cpu_engine(graphdef, params, draw)
+    return _make_compiled(chosen, graphdef, params, draw)
   except Exception as error:
-    # Whatever Numba and LLVM raise where they do not fit this machine.
+    # Whatever Numba, Triton and LLVM raise where they do not fit this machine.
     reason = f'{type(error).__name__}: {" ".join(str(error).split())[:200]}'
-    if name == 'cpu':
+    if name == chosen:
       raise InputError(
-        f'engine=cpu does not compile here ({reason}); expected a working '
-        'numba; install one, or use engine=xla'
+        f'engine={name} does not compile here ({reason}); {_REMEDY[name]}'
       ) from error
-    logging.warning('engine xla: cpu does not compile here (%s)', reason)
+    logging.warning('engine xla: %s does not compile here (%s)', chosen, reason)
     return XlaEngine(graphdef, params, draw)
 
 
-def _make_cpu_engine(graphdef, params, draw):
+def _make_compiled(name, graphdef, params, draw):
   began = time.monotonic()
-  from dance2wave.sampling.cpu import CpuEngine  # Numba is loaded if needed.
-
-  engine = CpuEngine(graphdef, params, draw)
-  logging.info('engine cpu: ready in %.1f s', time.monotonic() - began)
+  if name == 'cpu':
+    from dance2wave.sampling.cpu import CpuEngine as Engine  # Loads Numba.
+  else:
+    from dance2wave.sampling.gpu import GpuEngine as Engine  # Loads Pallas.
+  engine = Engine(graphdef, params, draw)
+  logging.info('engine %s: ready in %.1f s', name, time.monotonic() - began)
   return engine

@@ -89,7 +89,7 @@ class Generator:
   Attributes:
     options: of the model.
     engine: what draws samples.
-    engine_name: 'cpu' or 'xla'.
+    engine_name: 'cpu', 'gpu' or 'xla'.
     best_of: candidates of each clip.
     num_devices: over which clips are spread.
     listener: what hears the dance.
@@ -117,7 +117,9 @@ class Generator:
       del self._devices[1:]
     self.num_devices = len(self._devices)
     self._engines = [self.engine] + [
-      make_engine('xla', graphdef, jax.device_put(params, device), draw)
+      make_engine(
+        self.engine_name, graphdef, jax.device_put(params, device), draw
+      )
       for device in self._devices[1:]
     ]
 

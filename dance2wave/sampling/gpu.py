@@ -1,0 +1,185 @@
+"""The engine for NVIDIA GPUs: one kernel that loops over samples.
+
+The kernel is Pallas code for its Triton backend. It takes the same parameters,
+context and draws as the `xla` engine and draws the same classes. Context is
+projected outside, frame by frame, and interpolated inside.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from dance2wave.models.quantise import unbend
+from dance2wave.sampling import gpu_kernel, xla
+from dance2wave.sampling.gpu_kernel import Weights
+from dance2wave.sampling.listen import in_company
+
+
+def _size(width):
+  """Return the power of two that a width is padded to."""
+  return max(16, 1 << (width - 1).bit_length())
+
+
+def _padded(array, *axes):
+  widths = [(0, 0)] * array.ndim
+  for axis in axes:
+    widths[axis] = 0, _size(array.shape[axis]) - array.shape[axis]
+  return jnp.pad(array, widths)
+
+
+def _pack(wave, is_mixture):
+  """Return the WaveNet's parameters as the kernel reads them."""
+  layers, gate = len(wave.dilations), wave.gate
+  residual = wave.residual.shape[-1]
+  taps = wave.taps[...].reshape(layers, wave.kernel, residual, 2, gate)
+  skip = wave.skip.kernel[...].reshape(layers, gate, -1)
+  parts = 3 if is_mixture else 1
+  outputs = wave.logits.kernel[...].reshape(skip.shape[-1], parts, -1)
+  reach = [(wave.kernel - 1) * d + 1 for d in wave.dilations]
+  places = np.stack([np.cumsum([0, *reach[:-1]]), wave.dilations], axis=1)
+  embed = jnp.stack([wave.embed.kernel[0], wave.embed.bias[...]])
+  return Weights(
+    embed=_padded(embed, 1),
+    taps=_padded(jnp.swapaxes(taps, 2, 3), 3, 4),
+    residual=_padded(wave.residual[...], 1, 2),
+    skip=_padded(skip, 1, 2),
+    skip_bias=_padded(wave.skip.bias[...], 0),
+    hidden=_padded(wave.hidden.kernel[...], 0, 1),
+    hidden_bias=_padded(wave.hidden.bias[...], 0),
+    outputs=_padded(jnp.swapaxes(outputs, 0, 1), 1, 2),
+    outputs_bias=_padded(wave.logits.bias[...].reshape(parts, -1), 1),
+    places=jnp.asarray(places, jnp.int32),
+  )
+
+
+def _rows(draw):
+  return 1 if draw.guidance == 1.0 else 2
+
+
+def _condition(wave, context_BFC, style_B, draw):
+  """Return what the gates are given: (B, F, L, 2, rows, G), padded.
+
+  Frames are projected one by one, so that their bits do not depend on how
+  many there are.
+  """
+  rows = _rows(draw)
+  if rows == 2:
+    nothing = jnp.zeros_like(context_BFC)
+    context_BFC = jnp.concatenate([context_BFC, nothing])
+    style_B = jnp.concatenate([style_B, jnp.full_like(style_B, -1)])
+
+  def one_frame(context_BC):
+    given = wave.condition_on_style(
+      context_BC[:, None], style_B, draw.style_strength
+    )
+    return given[:, 0] + wave.taps_bias[...][None]
+
+  given = jax.lax.map(one_frame, jnp.moveaxis(context_BFC, 1, 0))
+  layers, gate = len(wave.dilations), wave.gate
+  given = given.reshape(len(given), rows, -1, layers, 2, gate)
+  return _padded(jnp.transpose(given, (2, 0, 3, 4, 1, 5)), 5)
+
+
+def _run(
+  graphdef,
+  params,
+  weights,
+  context_BFC,
+  style_B,
+  uniform_FSB2,
+  count,
+  state,
+  *,
+  draw,
+  interpret,
+):
+  wave = nnx.merge(graphdef, params).wave
+  frames, hop, batch, _ = uniform_FSB2.shape
+  uniform = uniform_FSB2.reshape(frames * hop, batch, 2, 1)
+  bent, rings, samples = gpu_kernel.run(
+    weights,
+    jnp.stack([count, state['sample']]),
+    _condition(wave, context_BFC, style_B, draw)[:batch],
+    jnp.swapaxes(uniform, 0, 1),
+    state['bent'],
+    state['rings'],
+    classes=wave.logits.kernel.shape[1] // (3 if draw.is_mixture else 1),
+    hop=hop,
+    draw=draw,
+    interpret=interpret,
+  )
+  signal_BT = jnp.clip(unbend(samples[..., 0], draw.levels), -1.0, 1.0)
+  sample = state['sample'] + count * hop
+  return signal_BT, {'rings': rings, 'bent': bent, 'sample': sample}
+
+
+class GpuEngine:
+  """Draw samples by a persistent kernel; streaming, batched and resumable.
+
+  Args:
+    graphdef: of a `Dance2Wave`.
+    params: its parameters.
+    draw: how samples are drawn.
+    interpret: whether the kernel runs as plain operations on any device,
+      which is slow and made for tests.
+  """
+
+  name = 'gpu'
+
+  def __init__(self, graphdef, params, draw, interpret=False):
+    wave = nnx.merge(graphdef, params).wave
+    self.params, self._rows = params, _rows(draw)
+    self._hop = wave.samples_per_frame
+    pack = functools.partial(_pack, is_mixture=draw.is_mixture)
+    self._weights = jax.jit(pack)(wave)
+    self._slots = wave.receptive_field - 1 + len(wave.dilations)
+    self._run = jax.jit(
+      functools.partial(_run, graphdef, draw=draw, interpret=interpret),
+      donate_argnames='state',
+    )
+    if not interpret:
+      self._try(wave.context.kernel.shape[0])
+
+  def _try(self, width):
+    """Draw a frame of silence, so that what does not compile is known now."""
+    context, uniform = np.zeros((1, 2, width)), np.zeros((1, self._hop, 1, 2))
+    style = np.full(1, -1, np.int32)
+    audio, _ = self.run(
+      np.float32(context), style, np.float32(uniform), self.start(1)
+    )
+    audio.block_until_ready()
+
+  def start(self, batch):
+    """Return the state before the first sample of `batch` clips."""
+    residual = self._weights.embed.shape[1]
+    return {
+      'rings': jnp.zeros((batch, self._slots, self._rows, residual)),
+      'bent': jnp.zeros((batch, 1)),
+      'sample': jnp.zeros((), jnp.int32),
+    }
+
+  def run(self, context_BFC, style_B, uniform_FSB2, state):
+    """Draw as `XlaEngine.run` does: samples (B, (F - 1) x hop), the state."""
+    parts = []
+    context_BFC, style_B = (in_company(x, 0) for x in (context_BFC, style_B))
+    for part, uniform, count in xla.blocks(context_BFC, uniform_FSB2):
+      samples, state = self._run(
+        self.params, self._weights, part, style_B, uniform, count, state
+      )
+      parts.append(samples[:, : count * self._hop])
+    return jnp.concatenate(parts, axis=1), state
+
+  def fork(self, state, row_B):
+    """Return the state of other clips, as `XlaEngine.fork` does."""
+    return {
+      'rings': state['rings'][row_B],
+      'bent': state['bent'][row_B],
+      'sample': jnp.copy(state['sample']),
+    }
+
+  def draw_uniform(self, keys_B, first_frame, num_frames):
+    """Draw as `XlaEngine.draw_uniform` does: (F, S, B, 2)."""
+    return xla.draw_uniform(keys_B, first_frame, num_frames, self._hop)
