@@ -31,13 +31,8 @@ _NUM_CHANGED = flags.DEFINE_integer(
   'num_changed', 16, 'Of them, whose dance is changed; 0 = none.', lower_bound=0
 )
 _NUM_LONG = flags.DEFINE_integer(
-  'num_long',
-  0,
-  'Synthetic dances of two minutes that a model plays too; 0 = none.',
-  lower_bound=0,
+  'num_long', 0, 'Dances of two minutes that are played too.', lower_bound=0
 )
-
-
 _MULTIHOST = flags.DEFINE_bool(
   'multihost', False, 'This is one of several processes that share the clips.'
 )
@@ -45,9 +40,8 @@ _MULTIHOST = flags.DEFINE_bool(
 
 def _output() -> pathlib.Path:
   if not _OUTPUT.value:
-    raise InputError(
-      '--output is missing; expected a folder for the report; give --output=DIR'
-    )
+    what = 'expected a folder for the report; give --output=DIR'
+    raise InputError(f'--output is missing; {what}')
   return pathlib.Path(_OUTPUT.value)
 
 

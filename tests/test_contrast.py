@@ -14,10 +14,11 @@ from dance2wave.models.match import Match
 from dance2wave.models.parts import Part
 from dance2wave.pose import features
 from dance2wave.pose.features import MOTION_DIM
-from dance2wave.training import contrast, step
+from dance2wave.training import contrast, sharding, step
 
 WEIGHTS = {'infonce_weight': 0.5, 'beat_contrast_weight': 0.25}
 OPTIONS = options_with(**{f'train__{k}': v for k, v in WEIGHTS.items()})
+MESH = sharding.make_mesh(1, 1)
 FRAMES = 50
 
 
@@ -76,7 +77,7 @@ def loss_of(**train):
 
   def loss(params, batch, part=step.WHOLE):
     return step._pose_loss(
-      options, graphdef, params, batch, jax.random.key(2), part
+      options, graphdef, MESH, params, batch, jax.random.key(2), part
     )
 
   return options, init(jax.random.key(0)), jax.jit(loss)
@@ -115,7 +116,7 @@ def test_both_losses_reach_the_transformer_in_both_stages():
 
     def both(params, loss=loss, graphdef=graphdef):
       batch, key = random_batch(OPTIONS), jax.random.key(1)
-      figures = loss(OPTIONS, graphdef, params, batch, key)[1]
+      figures = loss(OPTIONS, graphdef, MESH, params, batch, key)[1]
       return jnp.stack([figures['infonce'], figures['beat_contrast']])
 
     grads = jax.jit(jax.jacrev(both))(init(jax.random.key(0)))

@@ -130,7 +130,9 @@ def test_gradients_that_are_no_numbers_change_nothing():
   )
   key, batch = jax.random.key(0), {'x': jnp.ones(1)}
   train = make_options().train
-  after, figures = step._update(loss_fn, optimizer, train, before, batch, key)
+  after, figures = step._update(
+    lambda step: loss_fn, optimizer, train, before, batch, key
+  )
   assert np.isfinite(figures['loss']) and not np.isfinite(figures['grad_norm'])
   assert figures['skipped'] and int(after.step) == 4
   assert_same_bits(after.params, before.params)

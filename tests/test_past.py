@@ -204,7 +204,10 @@ def test_a_joint_step_starts_with_the_true_past_and_leaves_it():
   options = options_with(train__self_fed=0.9)
   graphdef, init = step.split_model(options, MOTION_DIM)
   params, batch = init(jax.random.key(0)), random_batch(options)
-  loss = functools.partial(step._joint_loss, options, graphdef, params, batch)
+  mesh = sharding.make_mesh(1, 1)
+  loss = functools.partial(
+    step._joint_loss, options, graphdef, mesh, params, batch
+  )
   fed_loss = jax.jit(lambda share: loss(KEY, self_fed=share)[0])
   plain = jax.jit(lambda: loss(KEY)[0])()
   assert float(fed_loss(0.0)) == pytest.approx(float(plain), rel=1e-6)

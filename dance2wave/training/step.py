@@ -182,9 +182,8 @@ def _loss_at(options, graphdef, mesh, is_joint, step):
   return functools.partial(loss, options, graphdef, mesh, self_fed=share)
 
 
-def _update(options, graphdef, optimizer, mesh, is_joint, state, batch, key):
-  train, key = options.train, jax.random.fold_in(key, state.step)
-  loss_fn = _loss_at(options, graphdef, mesh, is_joint, state.step)
+def _update(loss_at, optimizer, train, state, batch, key):
+  key, loss_fn = jax.random.fold_in(key, state.step), loss_at(state.step)
   (loss, figures), grads = _gradients(
     loss_fn, train.accumulate, state.params, batch, key
   )
@@ -224,7 +223,6 @@ def make_train_step(
 
   `mesh` is that of the state and of the batch.
   """
-  update = functools.partial(
-    _update, options, graphdef, optimizer, mesh, is_joint
-  )
+  loss_at = functools.partial(_loss_at, options, graphdef, mesh, is_joint)
+  update = functools.partial(_update, loss_at, optimizer, options.train)
   return jax.jit(update, donate_argnums=0)
