@@ -45,8 +45,16 @@ def test_tasks_that_nobody_waits_for_are_given_up():
   assert not path.parent.exists()
 
 
+@pytest.fixture
+def hears_sigint():
+  """A shell's background job is deaf to it, and so is what it starts."""
+  before = signal.signal(signal.SIGINT, signal.default_int_handler)
+  yield
+  signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_is_heard_when_the_workers_have_started(number):
+def test_a_signal_is_heard_when_the_workers_have_started(hears_sigint, number):
   read = []
 
   def tasks():
