@@ -54,6 +54,7 @@ def test_an_unknown_lever_is_refused_by_name(tmp_path):
     plan(tmp_path, 'clean pasta')
 
 
+@pytest.mark.slow
 def test_an_ablation_is_run_and_gone_on_with(tmp_path):
   done = run_command(
     'dance2wave.ablate',
