@@ -8,6 +8,7 @@ Every run is a process of its own, confined to its share of the cores.
 """
 
 import concurrent.futures
+import copy
 import dataclasses
 import hashlib
 import json
@@ -77,7 +78,7 @@ class Task:
 
 def changed(values: dict, changes) -> Options:
   """Return the options of a nested config with flat keys changed."""
-  values = json.loads(json.dumps(values))
+  values = copy.deepcopy(values)
   for key, value in changes.items():
     *groups, name = key.split('.')
     at = values
@@ -94,19 +95,20 @@ def _cost(options: Options) -> tuple[float, float]:
   return tuple(cost.matrix_flops(options, is_joint=j) for j in (False, True))
 
 
-def _at_equal_cost(base: Options, lever: Options) -> Options:
-  """Return the lever's options with as many steps as cost what the base's do.
+def _at_cost(spent: tuple[float, float], lever: Options) -> Options:
+  """Return the lever's options with as many steps as cost so much.
 
-  Each stage costs what it costs the base; a lever without a first stage
-  spends all on the second.
+  Each stage costs what is given for it; a lever without a first stage spends
+  all on the second.
   """
-  before, after = _cost(base), _cost(lever)
-  pose_steps = round(base.train.pose_steps * before[0] / after[0])
-  joint = base.train.joint_steps * before[1]
+  pose, joint = spent
   if not lever.train.pose_steps:
-    pose_steps, joint = 0, joint + base.train.pose_steps * before[0]
+    pose, joint = 0, pose + joint
+  of_pose, of_joint = _cost(lever)
   train = dataclasses.replace(
-    lever.train, pose_steps=pose_steps, joint_steps=round(joint / after[1])
+    lever.train,
+    pose_steps=round(pose / of_pose),
+    joint_steps=round(joint / of_joint),
   )
   return dataclasses.replace(lever, train=train)
 
@@ -136,20 +138,20 @@ def plan(
       f'lever {unknown[0]!r} is unknown; expected some of '
       f'{", ".join(LEVERS)}; correct --levers'
     )
-  steps = {
-    f'train.{stage}_steps': max(
-      1, round(share * getattr(options.train, f'{stage}_steps'))
-    )
-    for stage in ('pose', 'joint')
-  }
-  values = options_lib.to_dict(options)
-  base = changed(values, steps)
+  train = dataclasses.replace(
+    options.train,
+    pose_steps=max(1, round(share * options.train.pose_steps)),
+    joint_steps=max(1, round(share * options.train.joint_steps)),
+  )
+  base = dataclasses.replace(options, train=train)
+  counts = train.pose_steps, train.joint_steps
+  spent = tuple(n * cost for n, cost in zip(counts, _cost(base)))
   values, tasks = options_lib.to_dict(base), []
   for name in dict.fromkeys((_BASE, *levers)):
     changes = LEVERS[name].changes
     lever = changed(values, changes)
     if any(not key.startswith('sample.') for key in changes):
-      lever = _at_equal_cost(base, lever)
+      lever = _at_cost(spent, lever)
     tasks += [
       Task(name, seed, dataclasses.replace(lever, seed=seed), output)
       for seed in seeds
@@ -159,26 +161,23 @@ def plan(
 
 def _score(task: Task, num_clips: int) -> dict[str, float]:
   """Return the figures of a finished run on the validation split."""
-  from dance2wave import counterfactuals, evaluation, experiment, pipeline
+  from dance2wave import counterfactuals, evaluation, experiment
   from dance2wave.metrics import ruler
   from dance2wave.metrics.style_classifier import StyleClassifier
   from dance2wave.sampling import offline
-  from dance2wave.training import loop, warm_start
+  from dance2wave.training import warm_start
 
   trained, graphdef, params = warm_start.load_ema(task.workdir)
-  options = dataclasses.replace(trained, sample=task.options.sample)
-  rates = options.sample_rate_hz, options.pose_rate_hz
-  clips = list(
-    pipeline.eval_clips(
-      loop.open_split(options, 'validation'),
-      sample_rate_hz=rates[0],
-      pose_rate_hz=rates[1],
-      num_clips=num_clips,
-    )
-  )
+  sample = dataclasses.replace(task.options.sample, num_clips=num_clips)
+  options = dataclasses.replace(trained, sample=sample)
+  clips = experiment.read_clips(options, 'validation')
   began = time.process_time()
-  sounds = experiment.sample_clips(options, graphdef, params, clips)
+  generator = offline.Generator(
+    options, graphdef, params, offline.make_draw(options)
+  )
+  sounds = experiment.sample_clips(generator, clips)
   seconds = time.process_time() - began
+  rates = options.sample_rate_hz, options.pose_rate_hz
   scored = [evaluation.scored(c, a, *rates) for c, a in zip(clips, sounds)]
   measured = [ruler.measure(clip, clip.audio_T) for clip in scored]
   rows, heard = zip(*measured)
@@ -189,9 +188,6 @@ def _score(task: Task, num_clips: int) -> dict[str, float]:
   figures |= ruler.of_the_set(scored, rows, heard)
   classifier = task.output / 'classifier.npz'
   if classifier.exists():
-    generator = offline.Generator(
-      options, graphdef, params, offline.make_draw(options)
-    )
     _, obeyed = counterfactuals.ask_styles(
       options,
       generator,

@@ -34,8 +34,11 @@ def write(
   options, graphdef, params = warm_start.load_player(workdir)
   sample = dataclasses.replace(options.sample, num_clips=num_clips)
   options = dataclasses.replace(options, sample=sample)
-  clips = experiment.read_test_clips(options)
-  generated = experiment.sample_clips(options, graphdef, params, clips)
+  generator = offline.Generator(
+    options, graphdef, params, offline.make_draw(options)
+  )
+  clips = experiment.read_clips(options, 'test')
+  generated = experiment.sample_clips(generator, clips)
   rates = options.sample_rate_hz, options.pose_rate_hz
   scored = [
     evaluation.scored(clip, audio_T, *rates)
@@ -45,9 +48,6 @@ def write(
     options.dataset.names[0],
     options.dataset.data_dir or None,
     options.sample_rate_hz,
-  )
-  generator = offline.Generator(
-    options, graphdef, params, offline.make_draw(options)
   )
   changed = []
   if num_changed:

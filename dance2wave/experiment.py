@@ -85,9 +85,9 @@ def _warn_of_styles(builder: tfds.core.DatasetBuilder, options: Options):
     )
 
 
-def read_test_clips(options: Options) -> list[pipeline.EvalClip]:
-  """Return the clips that are sampled and scored, whole."""
-  source = loop.open_split(options, 'test')
+def read_clips(options: Options, split: str) -> list[pipeline.EvalClip]:
+  """Return the clips of a split that are sampled and scored, whole."""
+  source = loop.open_split(options, split)
   clips = pipeline.eval_clips(
     source,
     sample_rate_hz=options.sample_rate_hz,
@@ -97,14 +97,11 @@ def read_test_clips(options: Options) -> list[pipeline.EvalClip]:
   return list(clips)
 
 
-def sample_clips(options, graphdef, params, clips) -> list[np.ndarray]:
+def sample_clips(generator, clips) -> list[np.ndarray]:
   """Draw a waveform for every clip; the style is left to the dance.
 
   Processes share the clips, and each gets all waveforms.
   """
-  generator = offline.Generator(
-    options, graphdef, params, offline.make_draw(options)
-  )
   dances = [offline.Dance(c.motion_FM, len(c.audio_T)) for c in clips]
   with tqdm.tqdm(
     total=100, desc='sample', unit='%', disable=not hosts.is_first()
@@ -112,7 +109,7 @@ def sample_clips(options, graphdef, params, clips) -> list[np.ndarray]:
     return together.generate(
       generator,
       dances,
-      seed=options.sample.seed,
+      seed=generator.options.sample.seed,
       progress=lambda share: bar.update(int(100 * share) - bar.n),
     )
 
@@ -158,10 +155,13 @@ def _versions() -> dict[str, str]:
 
 def _score_samples(options, folder, trained) -> dict:
   """Sample test dances, write some, and return how they score."""
-  clips = read_test_clips(options)
+  clips = read_clips(options, 'test')
   # Clips are spread over threads, which share one copy of the weights.
   params = jax.device_put(hosts.fetch(trained.params), jax.local_devices()[0])
-  generated = sample_clips(options, trained.graphdef, params, clips)
+  generator = offline.Generator(
+    options, trained.graphdef, params, offline.make_draw(options)
+  )
+  generated = sample_clips(generator, clips)
   figures, heard = score.score_beats(
     generated,
     [clip.audio_T for clip in clips],

@@ -8,14 +8,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dance2wave import pipeline
+from dance2wave import experiment, pipeline
 from dance2wave.datasets.synthetic_dance.generate import Task, make_clip
 from dance2wave.metrics import statistics, timing
 from dance2wave.metrics.beat_detector import detect_beats
 from dance2wave.metrics.report_tables import Figure
 from dance2wave.options import Options
-from dance2wave.sampling import together
-from dance2wave.sampling.offline import Dance, Generator
+from dance2wave.sampling.offline import Generator
 
 DURATION_S, END_S = 120.0, 10.0
 _KINDS = {'two_minutes': False, 'two_minutes_natural': True}
@@ -106,8 +105,7 @@ def measure(
   figures = []
   for key, is_natural in _KINDS.items():
     clips = long_clips(options, num_dances, is_natural=is_natural)
-    dances = [Dance(clip.motion_FM, len(clip.audio_T)) for clip in clips]
-    sounds = together.generate(generator, dances, seed=options.sample.seed)
+    sounds = experiment.sample_clips(generator, clips)
     heard = [
       np.asarray(detect_beats(audio_T, options.sample_rate_hz))
       for audio_T in sounds

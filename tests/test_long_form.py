@@ -28,6 +28,7 @@ class Perfect:
   """A generator whose sound is a click on every true beat but the last."""
 
   def __init__(self, options, wrong_from_s):
+    self.options = options
     self._rate_hz, self._wrong_s = options.sample_rate_hz, wrong_from_s
 
   def generate(self, dances, *, seed, progress, rows):

@@ -17,6 +17,7 @@ from dance2wave import options as options_lib
 from dance2wave.datasets import mixture
 from dance2wave.errors import InputError
 from dance2wave.pose.features import MOTION_DIM
+from dance2wave.sampling import offline
 from dance2wave.training import loop, sharding, state, step, workdir
 from dance2wave.training.checkpoint import Checkpoints
 from dance2wave.training.optimizer import make_optimizer
@@ -254,10 +255,10 @@ def test_odd_sounds_train_and_sample(on_clips, tmp_path, sound):
   for row in rows_of(tmp_path):
     assert row['skipped'] == 0
     assert all(value is not None for value in row.values())
-  clips = experiment.read_test_clips(options)
-  (audio_T,) = experiment.sample_clips(
-    options, trained.graphdef, trained.params, clips
-  )
+  clips = experiment.read_clips(options, 'test')
+  draw = offline.make_draw(options)
+  generator = offline.Generator(options, trained.graphdef, trained.params, draw)
+  (audio_T,) = experiment.sample_clips(generator, clips)
   assert audio_T.shape == clips[0].audio_T.shape
   assert np.all(np.abs(audio_T) <= 1)
 

@@ -75,6 +75,23 @@ def _listen_in_training(options, model, batch, part, controls_key, dropout_key):
   return context, losses | described(options, model, context, batch, part)
 
 
+def _losses_of_sound(options, mesh, wave, context, batch, keys, part, self_fed):
+  """Return the losses of the WaveNet; keys are of labels, starts and sound."""
+  label_key, start_key, sound_key = keys
+  return sound_losses(
+    options,
+    mesh,
+    sequence.spread(wave, mesh),
+    context,
+    part.of(drop_label(options, label_key, batch['label_BS'])),
+    batch,
+    draw_start(options, start_key, batch),
+    sound_key,
+    part,
+    self_fed,
+  )
+
+
 def _joint_loss(
   options, graphdef, mesh, params, batch, key, part=WHOLE, self_fed=None
 ):
@@ -91,20 +108,9 @@ def _joint_loss(
   clips = batch['valid_BF'].shape[:1]
   kept = jax.random.uniform(context_key, clips) >= options.train.context_dropout
   context = context * part.of(kept)[:, None, None].astype(context.dtype)
-  label = part.of(drop_label(options, label_key, batch['label_BS']))
-  start = draw_start(options, start_key, batch)
-  wave = sequence.spread(model.wave, mesh)
-  losses |= sound_losses(
-    options,
-    mesh,
-    wave,
-    context,
-    label,
-    batch,
-    start,
-    sound_key,
-    part,
-    self_fed,
+  keys = label_key, start_key, sound_key
+  losses |= _losses_of_sound(
+    options, mesh, model.wave, context, batch, keys, part, self_fed
   )
   heads_weight = options.train.heads_weight
   total = losses['nll'] + heads_weight * sum_head_losses(losses)
@@ -132,23 +138,12 @@ def _audio_loss(
   options, graphdef, mesh, params, batch, key, part=WHOLE, self_fed=None
 ):
   """Return the same of a step that trains the WaveNet alone."""
-  wave = sequence.spread(nnx.merge(graphdef, params).wave, mesh)
+  wave = nnx.merge(graphdef, params).wave
   start_key, _, label_key, _ = jax.random.split(key, 4)
-  sound_key = jax.random.fold_in(key, 1)
-  label = part.of(drop_label(options, label_key, batch['label_BS']))
-  start = draw_start(options, start_key, batch)
+  keys = label_key, start_key, jax.random.fold_in(key, 1)
   context = part.of(silent_context(options, batch))
-  losses = sound_losses(
-    options,
-    mesh,
-    wave,
-    context,
-    label,
-    batch,
-    start,
-    sound_key,
-    part,
-    self_fed,
+  losses = _losses_of_sound(
+    options, mesh, wave, context, batch, keys, part, self_fed
   )
   return losses['nll'] + sum_head_losses(losses), losses
 
