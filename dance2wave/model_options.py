@@ -39,6 +39,8 @@ class WaveOptions:
     mixtures: components where the output is a mixture.
     is_levelled: whether it draws levelled sound, whose loudness the pose
       transformer sets.
+    is_whitened: whether it draws whitened sound, which the levels of bands
+      colour; see `models/envelope.py`.
     hears_heads: whether it is given the activations of the rhythm heads
       beside the context.
     num_bands: mel bands whose levels a `Timbre` tells it; 0 for none.
@@ -59,6 +61,7 @@ class WaveOptions:
   hears_heads: bool
   num_bands: int = 0
   context_stack: int = 0
+  is_whitened: bool = False
 
   @property
   def dilations(self) -> tuple[int, ...]:

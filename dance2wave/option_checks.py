@@ -107,6 +107,12 @@ def _check_sizes(o):
     o.pose.width,
     f'a multiple of 2 x pose.num_heads={o.pose.num_heads}',
   )
+  _require(
+    o.wave.num_bands > 0 or not o.wave.is_whitened,
+    'wave.is_whitened',
+    o.wave.is_whitened,
+    'False where wave.num_bands=0 tells no bands that could colour',
+  )
   stack = o.wave.context_stack
   _require(0 <= stack <= 12, 'wave.context_stack', stack, '0..12 layers')
   _require(o.wave.kernel >= 2, 'wave.kernel', o.wave.kernel, 'at least 2')

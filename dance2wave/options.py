@@ -138,7 +138,7 @@ class Options:
   @property
   def receptive_frames(self) -> int:
     """Pose frames that cover the WaveNet's receptive field."""
-    samples = (self.wave.kernel - 1) * sum(self.wave.dilations)
+    samples = (self.wave.kernel - 1) * sum(self.wave.dilations) + 1
     return -(-samples // self.samples_per_frame)
 
 

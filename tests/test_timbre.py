@@ -9,14 +9,15 @@ from small_config import options_with
 
 from dance2wave.models import controls
 from dance2wave.models.loudness import level_db
+from dance2wave.models.parts import WHOLE
 from dance2wave.models.timbre import band_levels
 from dance2wave.models.wavenet import WaveNet
-from dance2wave.training import prompts, window
+from dance2wave.training import bands, prompts
 
 RATE_HZ, HOP = 8000, 160
 
 
-def make_wave():
+def make_wave(**changes):
   return WaveNet(
     context_dim=5,
     num_styles=3,
@@ -29,6 +30,7 @@ def make_wave():
     samples_per_frame=HOP,
     num_bands=4,
     rngs=nnx.Rngs(0),
+    **changes,
   )
 
 
@@ -92,10 +94,47 @@ def test_strength_multiplies_what_a_style_changes_and_nothing_else():
 @pytest.mark.parametrize('share', [0.0, 1.0])
 def test_training_tells_as_many_true_bands_as_it_is_asked_to(share):
   options = options_with(train__true_bands=share)
-  said, true = jnp.zeros((64, 3, 2)), jnp.ones((64, 3, 2))
+  true = jnp.ones((64, 3, 2))
+  said = bands.Bands(0.0 * true, 0.5 * true)
   key = jax.random.key(0)
-  told = window._told_bands(options, key, said, true, window.WHOLE)
-  np.testing.assert_array_equal(told, jnp.full_like(told, share))
+  told = bands.told_bands(options, key, said, true, WHOLE)
+  np.testing.assert_array_equal(told.told_BFK, jnp.full_like(true, share))
+  np.testing.assert_array_equal(
+    told.colours_BFK, jnp.full_like(true, max(share, 0.5))
+  )
+
+
+def test_trim_is_what_levels_lack_around_a_frame():
+  """Where levels come and go, their mean of dB is below that of power."""
+  options = options_with(pose_rate_hz=50)
+  frames, num_bands = 400, options.wave.num_bands
+  loud = np.arange(frames)[None, :, None] % 10 == 0
+  true = jnp.where(jnp.asarray(loud), 0.5, -1.5) * jnp.ones((1, 1, num_bands))
+  said = jnp.full((1, frames, num_bands), float(true.mean()))
+  batch = {
+    'valid_BF': jnp.arange(frames)[None] < 300,
+    'has_audio_B': jnp.ones(1, bool),
+  }
+  missing = np.asarray(bands._missing(options, said, true, batch))[0, :, 0]
+  power = np.mean(10 ** (2 * np.asarray(true)[0, :300, 0]))
+  expected = np.log10(power) / 2 - float(said[0, 0, 0])
+  np.testing.assert_allclose(missing[50:250], expected, atol=0.02)
+  assert expected > 0.5
+  halved = bands._missing(options, said, true - 0.3, batch)[0, 50:250, 0]
+  np.testing.assert_allclose(halved, missing[50:250] - 0.3, atol=0.02)
+
+
+def test_a_trim_moves_all_bands_of_whitened_sound_and_no_other():
+  wave = make_wave(is_whitened=True)
+  context = jax.random.normal(jax.random.key(0), (2, 6, 5))
+  style = jnp.array([0, -1])
+  levels, trim = wave.timbre.with_trim(context, jax.nn.one_hot(style, 3))
+  colours = wave.colours_on_style(context, style)
+  np.testing.assert_allclose(colours, levels + trim, rtol=1e-6)
+  assert float(jnp.abs(trim).max()) > 1e-3
+  stronger = wave.colours_on_style(context, style, 3.0)
+  np.testing.assert_allclose(stronger[1], colours[1], rtol=1e-6)
+  assert make_wave().colours_on_style(context, style).shape == (2, 6, 0)
 
 
 def make_batch(bpm, level, frames=100):

@@ -114,7 +114,9 @@ def test_window_keeps_sound_and_context_together(data_dir, start):
   The context counts frames and the sound counts samples, so that a cut can
   be checked value by value.
   """
-  options = make_options(data_dir, wave__is_levelled=False)
+  options = make_options(
+    data_dir, wave__is_levelled=False, wave__is_whitened=False
+  )
   frames, hop = 50, options.samples_per_frame
   context = jnp.arange(frames, dtype=jnp.float32)[None, :, None]
   samples = jnp.arange(frames * hop, dtype=jnp.float32)[None]
@@ -123,7 +125,7 @@ def test_window_keeps_sound_and_context_together(data_dir, start):
     'valid_BF': jnp.ones((1, frames), bool),
     'has_audio_B': jnp.array([True]),
   }
-  cut = window.cut_window(options, context, batch, jnp.array([start]))
+  cut = window.cut_window(options, context, None, batch, jnp.array([start]))
   count = cut['context'].shape[1] - 1
   assert cut['audio'].shape == cut['past'].shape == (1, count * hop)
   np.testing.assert_array_equal(
@@ -132,7 +134,8 @@ def test_window_keeps_sound_and_context_together(data_dir, start):
   np.testing.assert_array_equal(
     cut['audio'][0], start * hop + np.arange(count * hop)
   )
-  expected_past = np.maximum(start * hop + np.arange(count * hop) - 1, 0)
+  expected_past = start * hop + np.arange(count * hop) - 1
+  expected_past[0] = 0  # heard by no sample that is scored
   np.testing.assert_array_equal(cut['past'][0], expected_past)
   lead = options.receptive_frames if start else 0
   np.testing.assert_array_equal(

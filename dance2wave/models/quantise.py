@@ -38,6 +38,11 @@ def unbend(bent, levels=256):
   return jnp.sign(bent) * jnp.expm1(jnp.abs(bent) * jnp.log1p(mu)) / mu
 
 
+def log_step(signal, levels=256):
+  """Return, but for a constant, the logarithm of the steps between codes."""
+  return jnp.log(1 / (levels - 1) + jnp.abs(signal))
+
+
 def mixture_bias(mixtures):
   """Return a first bias (3 K,): means spread over the range, narrow scales.
 

@@ -95,7 +95,8 @@ class WaveNet(nnx.Module):
   and cheaper by the number of samples in a frame.
 
   With `num_bands` it is also given the levels of so many mel bands, which a
-  `Timbre` says from context and label.
+  `Timbre` says from context and label. If it `is_whitened`, these are also to
+  colour what it draws; see `models/envelope.py`.
 
   Attributes:
     remat: whether a layer's activations are computed again for gradients
@@ -118,6 +119,7 @@ class WaveNet(nnx.Module):
     rngs,
     is_mixture=False,
     num_bands=0,
+    is_whitened=False,
     remat=False,
   ):
     layers = len(dilations)
@@ -133,12 +135,13 @@ class WaveNet(nnx.Module):
     self.context = Dense(
       context_dim, layers * 2 * gate, rngs=rngs, use_bias=False
     )
-    self.num_bands = num_bands
+    self.num_bands, self.is_whitened = num_bands, is_whitened
     if num_bands:
       self.timbre = Timbre(
         context_dim=context_dim,
         num_styles=num_styles,
         num_bands=num_bands,
+        has_trim=is_whitened,
         rngs=rngs,
       )
       self.bands = Dense(
@@ -173,6 +176,21 @@ class WaveNet(nnx.Module):
       frames = frames + self.bands(bands_BFK.astype(frames.dtype))
     return frames.reshape(*frames.shape[:2], len(self.dilations), 2 * self.gate)
 
+  def colours_on_style(self, context_BFC, style_B, strength=1.0):
+    """Return the levels of bands (B, F, K) that whitened sound is to get.
+
+    They are those that `condition_on_style` tells, trimmed. K is 0 where the
+    WaveNet draws sound that is not whitened.
+    """
+    if not self.is_whitened:
+      return jnp.zeros((*context_BFC.shape[:2], 0))
+
+    def trimmed(context_BFC, label_BS):
+      levels, trim = self.timbre.with_trim(context_BFC, label_BS)
+      return levels + trim
+
+    return self._strengthened(trimmed, context_BFC, style_B, strength)
+
   def condition_on_style(self, context_BFC, style_B, strength=1.0):
     """Project context and styles; what a style changes, it may change more.
 
@@ -186,11 +204,14 @@ class WaveNet(nnx.Module):
     Returns:
       (B, F, L, 2 G).
     """
+    return self._strengthened(self.condition, context_BFC, style_B, strength)
+
+  def _strengthened(self, call, context_BFC, style_B, strength):
     label_BS = jax.nn.one_hot(style_B, self.num_labels)  # -1 is all zero
-    styled = self.condition(context_BFC, label_BS)
+    styled = call(context_BFC, label_BS)
     if strength == 1.0:
       return styled
-    plain = self.condition(context_BFC, jnp.zeros_like(label_BS))
+    plain = call(context_BFC, jnp.zeros_like(label_BS))
     return plain + strength * (styled - plain)
 
   def __call__(self, past_BT, condition_BFLG, shift=shift_frames):

@@ -2,6 +2,7 @@
 
 import functools
 import math
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -45,16 +46,18 @@ def in_company(array, axis):
   return pad_to_block(array, axis, max(MIN_CLIPS, array.shape[axis]))
 
 
-def _start(graphdef, params, controls_BN):
+def _start(graphdef, params, style_B, controls_BN):
   model = nnx.merge(graphdef, params)
   width = model.wave.context.kernel.shape[0]
   batch = len(controls_BN)
-  held = (
+  held = Heard(
     jnp.zeros((batch, width)),
     jnp.zeros(batch),
     jnp.zeros((batch, len(RHYTHM))),
+    jnp.zeros((batch, model.wave.num_bands * model.wave.is_whitened)),
   )
   return {
+    'style': style_B,
     'pose': model.pose.start(batch),
     'stack': model.context_stack.start(batch),
     'held': held,
@@ -62,7 +65,7 @@ def _start(graphdef, params, controls_BN):
   }
 
 
-def _one_frame(model, motion_BM, valid_B, state):
+def _one_frame(model, style_strength, motion_BM, valid_B, state):
   """Take one frame; return what is held after it, and the state."""
   context, heads, valid, pose = model.pose.step(
     motion_BM, valid_B, state['pose'], state['controls']
@@ -70,27 +73,55 @@ def _one_frame(model, motion_BM, valid_B, state):
   activations = activate_heads(heads)
   context = model.join(context, heads, valid)
   context, stack = model.context_stack.step(context, valid, state['stack'])
-  old_context, old_gain, old_rhythm = state['held']
-  held = (
-    jnp.where(valid[:, None], context, old_context),
-    jnp.where(valid, gain(activations[..., LOUDNESS]), old_gain),
-    jnp.where(valid[:, None], activations[..., _RHYTHM], old_rhythm),
-  )
+  levels = model.wave.colours_on_style(
+    context[:, None], state['style'], style_strength
+  )[:, 0]
+  rhythm = activations[..., _RHYTHM]
+  now = Heard(context, gain(activations[..., LOUDNESS]), rhythm, levels)
+
+  def hold(new, old):
+    is_new = valid.reshape(-1, *(1,) * (new.ndim - 1))
+    return jnp.where(is_new, new, old)
+
+  held = Heard(*map(hold, now, state['held']))
   return state | {'pose': pose, 'stack': stack, 'held': held}
 
 
-def _run(graphdef, params, motion_FBM, valid_FB, count, state):
+def _run(graphdef, style_strength, params, motion_FBM, valid_FB, count, state):
   model = nnx.merge(graphdef, params)
 
   def body(frame, carry):
     state, heard = carry
-    state = _one_frame(model, motion_FBM[frame], valid_FB[frame], state)
+    state = _one_frame(
+      model, style_strength, motion_FBM[frame], valid_FB[frame], state
+    )
     heard = [x.at[frame].set(now) for x, now in zip(heard, state['held'])]
-    return state, heard
+    return state, Heard(*heard)
 
-  blank = [jnp.zeros((BLOCK_FRAMES, *x.shape)) for x in state['held']]
+  blank = state['held'].map(lambda x: jnp.zeros((BLOCK_FRAMES, *x.shape)))
   state, heard = jax.lax.fori_loop(0, count, body, (state, blank))
-  return *heard, state
+  return heard, state
+
+
+class Heard(NamedTuple):
+  """What is heard of frames.
+
+  Attributes:
+    context_FBC: for the WaveNet.
+    gain_FB: of levelled sound.
+    rhythm_FBR: activations of `RHYTHM`.
+    levels_FBK: of bands, to colour whitened sound; K is 0 where the model's is
+      not.
+  """
+
+  context_FBC: np.ndarray
+  gain_FB: np.ndarray
+  rhythm_FBR: np.ndarray
+  levels_FBK: np.ndarray
+
+  def map(self, call):
+    """Return what `call` makes of each field."""
+    return Heard(*map(call, self))
 
 
 class Listener:
@@ -104,30 +135,34 @@ class Listener:
   Args:
     graphdef: of a `Dance2Wave`.
     params: its parameters.
+    style_strength: see `WaveNet.condition_on_style`.
 
   Attributes:
     look_ahead: frames by which what is heard comes later.
   """
 
-  def __init__(self, graphdef, params):
+  def __init__(self, graphdef, params, style_strength=1.0):
     self._params = params
     self.look_ahead = nnx.merge(graphdef, params).pose.look_ahead
     self._start = functools.partial(_start, graphdef, params)
     self._run = jax.jit(
-      functools.partial(_run, graphdef), donate_argnames='state'
+      functools.partial(_run, graphdef, style_strength), donate_argnames='state'
     )
 
-  def start(self, batch, tempo_bpm=math.nan, energy_db=math.nan):
+  def start(self, batch, style=-1, tempo_bpm=math.nan, energy_db=math.nan):
     """Return the state before the first frame of `batch` dances.
 
     Args:
       batch: B.
+      style: index of the style wanted of all, or (B,) of each; -1 is none.
       tempo_bpm: wanted of all, or (B,) of each; NaN leaves it to the dance.
       energy_db: likewise; see `encode_controls`.
     """
-    wanted = (jnp.asarray(x, jnp.float32) for x in (tempo_bpm, energy_db))
-    wanted = (in_company(jnp.broadcast_to(x, (batch,)), 0) for x in wanted)
-    return self._start(encode_controls(*wanted))
+    style, tempo, energy = (
+      in_company(np.broadcast_to(np.asarray(x, dtype), (batch,)), 0)
+      for x, dtype in ((style, 'i4'), (tempo_bpm, 'f4'), (energy_db, 'f4'))
+    )
+    return self._start(jnp.asarray(style), encode_controls(tempo, energy))
 
   def run(self, motion_FBM, valid_FB, state):
     """Take F frames; return what is heard, and the state to go on.
@@ -138,8 +173,7 @@ class Listener:
       state: from `start` or an earlier call; used up.
 
     Returns:
-      context (F, B, C), gain of levelled sound (F, B), activations of `RHYTHM`
-      (F, B, R), all numpy and of the frames `look_ahead` ago, and the state.
+      `Heard` of the frames `look_ahead` ago, numpy, and the state.
     """
     parts, batch = [], motion_FBM.shape[1]
     motion_FBM, valid_FB = (in_company(x, 1) for x in (motion_FBM, valid_FB))
@@ -147,21 +181,8 @@ class Listener:
       motion = motion_FBM[first : first + BLOCK_FRAMES]
       valid = pad_to_block(valid_FB[first : first + BLOCK_FRAMES], 0)
       count = len(motion)
-      *heard, state = self._run(
+      heard, state = self._run(
         self._params, pad_to_block(motion, 0), valid, count, state
       )
       parts.append([np.asarray(x)[:count, :batch] for x in heard])
-    context, gains, rhythm = (np.concatenate(x) for x in zip(*parts))
-    return context, gains, rhythm, state
-
-
-def gain_of_samples(gain_FB, samples_per_frame):
-  """Interpolate the gain linearly: (F + 1, B) to (B, F x samples_per_frame).
-
-  The arithmetic is numpy's, whose bits do not depend on the length.
-  """
-  weight = np.arange(samples_per_frame, dtype=np.float32) / np.float32(
-    samples_per_frame
-  )
-  now, then = gain_FB[:-1].T[..., None], gain_FB[1:].T[..., None]
-  return (now + (then - now) * weight).reshape(gain_FB.shape[1], -1)
+    return Heard(*map(np.concatenate, zip(*parts))), state

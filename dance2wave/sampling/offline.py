@@ -14,11 +14,8 @@ from dance2wave.errors import InputError
 from dance2wave.options import Options
 from dance2wave.sampling import search
 from dance2wave.sampling.engines import make_engine
-from dance2wave.sampling.listen import (
-  BLOCK_FRAMES,
-  Listener,
-  gain_of_samples,
-)
+from dance2wave.sampling.listen import BLOCK_FRAMES, Listener
+from dance2wave.sampling.play import Player
 from dance2wave.sampling.xla import Draw
 
 
@@ -111,7 +108,7 @@ class Generator:
     self.lead_samples = round(options.sample.lead_s * options.sample_rate_hz)
     self.engine = make_engine(engine, graphdef, params, draw)
     self.engine_name = self.engine.name
-    self.listener = Listener(graphdef, params)
+    self.listener = Listener(graphdef, params, draw.style_strength)
     self._devices = list(devices or _devices())
     if self.engine_name == 'cpu':  # it knows no devices
       del self._devices[1:]
@@ -135,7 +132,7 @@ class Generator:
     return jax.vmap(lambda row: jax.random.fold_in(root, row))(jnp.array(rows))
 
   def listen(self, dances, num_samples=0):
-    """Return context (B, F, C), gain (F, B), rhythm (F, B, R) of padded dances.
+    """Return what is `Heard` of padded dances, numpy.
 
     F covers the longest clip, or `num_samples` if they are more, and one
     closing frame.
@@ -146,12 +143,12 @@ class Generator:
     motion, valid = _collate(dances, frames + ahead)
     state = self.listener.start(
       len(dances),
+      [dance.style for dance in dances],
       [dance.tempo_bpm for dance in dances],
       [dance.energy_db for dance in dances],
     )
-    *heard, _ = self.listener.run(motion, valid, state)
-    context, gain_FB, rhythm_FBR = (x[ahead:] for x in heard)
-    return np.moveaxis(context, 0, 1), gain_FB, rhythm_FBR
+    heard, _ = self.listener.run(motion, valid, state)
+    return heard.map(lambda x: x[ahead:])
 
   def generate(self, dances, *, seed=0, progress=None, rows=None, place=0):
     """Return one float32 waveform of `num_samples` for every dance.
@@ -170,44 +167,35 @@ class Generator:
       return []
     longest = max(dance.num_samples for dance in dances)
     dances = [dances[row] for row in rows]
-    context, gain_FB, rhythm_FBR = self.listen(dances, longest)
+    heard = self.listen(dances, longest)
     style = jnp.array([dance.style for dance in dances], jnp.int32)
     keys = self.keys(seed, rows)
-    drawn = (context.shape[1] - 1) * len(dances) * self.best_of
+    drawn = (len(heard.gain_FB) - 1) * len(dances) * self.best_of
     shares = _Shares(drawn, progress)
     groups = _groups(len(dances), self.num_devices)
 
     def one_group(number, group):
+      mine = heard.map(lambda x: x[:, group])
       which = (place + number) % self.num_devices
+      context = np.moveaxis(mine.context_FBC, 0, 1)
       inputs = jax.device_put(
-        (context[group], style[group], keys[group]), self._devices[which]
+        (context, style[group], keys[group]), self._devices[which]
       )
       with jax.default_device(self._devices[which]):
         if self.best_of == 1:
-          return self._draw_group(self._engines[which], *inputs, shares)
-        judge = self._judge(dances[group], rhythm_FBR[:, group])
-        gain = gain_FB[:, group]
-        return self._draw_best(
-          self._engines[which], *inputs, gain, judge, shares
-        )
+          drawn_BT = self._draw_group(self._engines[which], *inputs, shares)
+        else:
+          judge = self._judge(dances[group], mine.rhythm_FBR)
+          drawn_BT = self._draw_best(
+            self._engines[which], *inputs, mine, judge, shares
+          )
+      player = Player(self.options, len(drawn_BT))
+      return player.play(drawn_BT, mine.gain_FB, mine.levels_FBK)
 
     with futures.ThreadPoolExecutor(len(groups)) as threads, shares:
-      drawn = threads.map(one_group, range(len(groups)), groups)
-      audio_BT = np.concatenate(list(drawn))
-    audio_BT = self.played(audio_BT, gain_FB)[:, self.lead_samples :]
+      played = threads.map(one_group, range(len(groups)), groups)
+      audio_BT = np.concatenate(list(played))[:, self.lead_samples :]
     return [audio_BT[i, : d.num_samples] for i, d in enumerate(dances)]
-
-  def played(self, drawn_BT, gain_FB):
-    """Give levelled sound the loudness that the dance asks for.
-
-    Args:
-      drawn_BT: sound of F frames.
-      gain_FB: of F + 1 frames.
-    """
-    if not self.options.wave.is_levelled:
-      return drawn_BT
-    gain_BT = gain_of_samples(gain_FB, self.options.samples_per_frame)
-    return np.clip(drawn_BT * gain_BT, -1.0, 1.0)
 
   def _draw_group(self, engine, context, style, keys, shares):
     """Draw a group of clips: (B, T)."""
@@ -240,20 +228,22 @@ class Generator:
       num_frames_B=np.array([dance.num_samples // hop for dance in dances]),
     )
 
-  def _draw_best(self, engine, context, style, keys, gain_FB, judge, shares):
+  def _draw_best(self, engine, context, style, keys, heard, judge, shares):
     """Draw several candidates of a group of clips, keep the best: (B, T)."""
     context, style = (jnp.repeat(x, self.best_of, 0) for x in (context, style))
     keys = search.candidate_keys(keys, self.best_of)
-    gain_FB = np.repeat(gain_FB, self.best_of, axis=1)
+    heard = heard.map(lambda x: np.repeat(x, self.best_of, axis=1))
+    player = Player(self.options, len(style))
 
     def play(drawn_BT, first):
-      last = first + drawn_BT.shape[1] // judge.hop
-      return self.played(drawn_BT, gain_FB[first : last + 1])
+      now = slice(first, first + drawn_BT.shape[1] // judge.hop + 1)
+      return player.play(drawn_BT, heard.gain_FB[now], heard.levels_FBK[now])
 
     return search.draw_best(
       engine,
       self._drawer(engine, context, style, keys, shares),
       play,
+      player.fork,
       judge,
       num_frames=context.shape[1] - 1,
       block_frames=round(search.BLOCK_S * self.options.pose_rate_hz),

@@ -116,7 +116,9 @@ class Judge:
     )
 
 
-def draw_best(engine, draw, play, judge, *, num_frames, block_frames, best_of):
+def draw_best(
+  engine, draw, play, fork, judge, *, num_frames, block_frames, best_of
+):
   """Draw clips block by block, each the best of its candidates: (B, T).
 
   Args:
@@ -124,6 +126,7 @@ def draw_best(engine, draw, play, judge, *, num_frames, block_frames, best_of):
     draw: `draw(first, count, state)` draws `count` frames from `first` on of
       all candidates: (B x N, T) and the state.
     play: `play(drawn_BT, first)` makes of these what is heard.
+    fork: `fork(row_B)` lets what plays go on from other candidates.
     judge: a `Judge`.
     num_frames: of the longest clip.
     block_frames: frames of a block.
@@ -142,5 +145,7 @@ def draw_best(engine, draw, play, judge, *, num_frames, block_frames, best_of):
     before_BT = heard_BNT[row_B, best_B, -past:]
     best_B += row_B * best_of
     kept.append(drawn_BT[best_B])
-    state = engine.fork(state, np.repeat(best_B, best_of))
+    winners = np.repeat(best_B, best_of)
+    state = engine.fork(state, winners)
+    fork(winners)
   return np.concatenate(kept, axis=1)

@@ -1,6 +1,6 @@
 """Sound while the dance goes on: poses in, samples out, in fixed memory.
 
-    poses ── clean ── features ── transformer ── WaveNet ── loudness ── lead ──> samples
+    poses ── clean ── features ── transformer ── WaveNet ── colour, loudness ── lead ──> samples
             0.5 s     4 frames    look-ahead     1 frame
 
 A sample comes out as soon as every pose that it depends on is in. What has
@@ -9,6 +9,7 @@ bit, however the poses were cut.
 """  # noqa: E501
 
 import math
+import operator
 
 import jax.numpy as jnp
 import numpy as np
@@ -18,7 +19,8 @@ from dance2wave.media.clip import num_samples
 from dance2wave.pose.clean import PoseCleaner
 from dance2wave.pose.features import MOTION_DIM, FeatureStream
 from dance2wave.pose.skeleton import to_core14
-from dance2wave.sampling.listen import BLOCK_FRAMES
+from dance2wave.sampling.listen import BLOCK_FRAMES, Heard
+from dance2wave.sampling.play import Player
 
 
 class Stream:
@@ -66,14 +68,15 @@ class Stream:
     self._keys = generator.keys(seed, [0])
     self._style = jnp.array([style], jnp.int32)
     self._state = {
-      'heard': generator.listener.start(1, tempo_bpm, energy_db),
+      'heard': generator.listener.start(1, style, tempo_bpm, energy_db),
       'drawn': generator.engine.start(1),
     }
     # What is heard comes later than it was seen, by so many frames.
     self._num_heard = -generator.listener.look_ahead
     self._num_drawn = 0
     self._num_played = -generator.lead_samples
-    self._closing = None  # Context and gain of the frame to be drawn next.
+    self._player = Player(options, 1)
+    self._closing = None  # What is heard of the frame to be drawn next.
     self._is_finished = False
 
   def push(self, pose_FJD: np.ndarray, pose_time_s: np.ndarray) -> np.ndarray:
@@ -122,34 +125,36 @@ class Stream:
     for first in range(0, len(motion_FM), BLOCK_FRAMES):
       motion_FBM = motion_FM[first : first + BLOCK_FRAMES, None]
       valid_FB = np.full(motion_FBM.shape[:2], is_valid)
-      context, gain, _, self._state['heard'] = self._generator.listener.run(
+      heard, self._state['heard'] = self._generator.listener.run(
         motion_FBM, valid_FB, self._state['heard']
       )
-      early = min(max(-self._num_heard, 0), len(context))
-      self._num_heard += len(context)
-      parts.append(self._draw(context[early:], gain[early:]))
+      early = slice(min(max(-self._num_heard, 0), len(motion_FBM)), None)
+      self._num_heard += len(motion_FBM)
+      parts.append(self._draw(heard.map(operator.itemgetter(early))))
     return np.concatenate(parts)
 
-  def _draw(self, context_FBC, gain_FB):
+  def _draw(self, heard):
     """Draw all frames whose next one is heard; return samples (n,)."""
     if self._closing is not None:
-      context, gain = self._closing
-      context_FBC = np.concatenate([context, context_FBC])
-      gain_FB = np.concatenate([gain, gain_FB])
-    if not len(context_FBC):
+      heard = Heard(*map(np.concatenate, zip(self._closing, heard)))
+    count = len(heard.gain_FB) - 1
+    if count < 0:
       return np.zeros(0, np.float32)
-    self._closing = context_FBC[-1:], gain_FB[-1:]
-    if len(context_FBC) == 1:
+    self._closing = heard.map(lambda x: x[-1:])
+    if count == 0:
       return np.zeros(0, np.float32)
-    engine, count = self._generator.engine, len(context_FBC) - 1
+    engine = self._generator.engine
     drawn_BT, self._state['drawn'] = engine.run(
-      np.moveaxis(context_FBC, 0, 1),
+      np.moveaxis(heard.context_FBC, 0, 1),
       self._style,
       self._uniform(count),
       self._state['drawn'],
     )
     self._num_drawn += count
-    return self._lead(self._generator.played(np.asarray(drawn_BT), gain_FB)[0])
+    sound_BT = self._player.play(
+      np.asarray(drawn_BT), heard.gain_FB, heard.levels_FBK
+    )
+    return self._lead(sound_BT[0])
 
   def _uniform(self, count):
     """Draw for the next frames, one by one: one program for every count."""

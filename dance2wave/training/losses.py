@@ -13,11 +13,12 @@ HEAD_WEIGHTS = {
   'half_beat': 0.5,
   'onset': 0.5,
   'level': 0.5,
-  'loudness': 10.0,  # it changes little, and slowly
+  'loudness': 20.0,  # it changes little, and slowly
   'phase': 2.0,
   'style': 0.1,
   'audio_features': 0.5,
   'timbre': 1.0,
+  'trim': 10.0,
 }
 
 
@@ -111,13 +112,13 @@ def features_loss(features_BFA, batch, whole):
   return {'audio_features': masked_mean(error_BF, mask_BF, whole_BF)}
 
 
-def timbre_loss(said_BFK, true_BFK, batch, whole):
-  """Return the mean squared error of the levels of bands.
+def levels_loss(said_BFK, true_BFK, batch, whole):
+  """Return the mean squared error of levels.
 
   `whole` is the batch that these clips are a part of; see `masked_mean`.
   """
   error_BF = jnp.mean((said_BFK.astype(jnp.float32) - true_BFK) ** 2, -1)
-  return {'timbre': masked_mean(error_BF, heard(batch), heard(whole))}
+  return masked_mean(error_BF, heard(batch), heard(whole))
 
 
 def sum_head_losses(losses):

@@ -75,6 +75,7 @@ def make_model(options: Options, motion_dim: int, key) -> Dance2Wave:
     'samples_per_frame': options.samples_per_frame,
     'is_mixture': options.wave.output == 'mixture',
     'num_bands': options.wave.num_bands,
+    'is_whitened': options.wave.is_whitened,
     'remat': options.train.remat,
   }
   return Dance2Wave(

@@ -11,13 +11,13 @@ from dance2wave.models.parts import WHOLE, Draws, Part
 from dance2wave.models.pose_transformer import NUM_HEADS
 from dance2wave.options import Options
 from dance2wave.training import sequence
+from dance2wave.training.bands import bands_and_losses
 from dance2wave.training.contrast import add_contrast, contrast_losses
 from dance2wave.training.losses import (
   features_loss,
   head_losses,
   style_losses,
   sum_head_losses,
-  timbre_loss,
 )
 from dance2wave.training.new_model import make_model
 from dance2wave.training.prompts import draw_controls, drop_label
@@ -25,7 +25,6 @@ from dance2wave.training.self_fed import self_fed_share
 from dance2wave.training.state import TrainState, all_finite
 from dance2wave.training.window import (
   draw_start,
-  said_and_true_bands,
   sound_losses,
 )
 
@@ -119,17 +118,16 @@ def _joint_loss(
 
 def _pose_loss(options, graphdef, mesh, params, batch, key, part=WHOLE):
   """Return the same of a step that trains the pose transformer alone."""
-  model, mine = nnx.merge(graphdef, params), part.of(batch)
+  model = nnx.merge(graphdef, params)
   dropout_key, label_key, controls_key = jax.random.split(key, 3)
   context, losses = _listen_in_training(
     options, model, batch, part, controls_key, dropout_key
   )
   if options.wave.num_bands:
     label = part.of(drop_label(options, label_key, batch['label_BS']))
-    said, true = said_and_true_bands(
-      options, mesh, model.wave, context, label, mine
-    )
-    losses |= timbre_loss(said, true, mine, batch)
+    losses |= bands_and_losses(
+      options, mesh, model.wave, context, label, batch, part
+    )[-1]
   total = add_contrast(options, sum_head_losses(losses), losses)
   return total, losses
 

@@ -1,42 +1,70 @@
 """The sound of a joint step: which part of a crop, and its likelihood."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 
-from dance2wave.models.loudness import gain_of_samples
+from dance2wave.models.envelope import ORDER, whiten
 from dance2wave.models.parts import WHOLE
-from dance2wave.models.quantise import bend
-from dance2wave.models.timbre import band_levels
+from dance2wave.models.quantise import bend, log_step
 from dance2wave.options import Options
-from dance2wave.training import sharding
-from dance2wave.training.losses import timbre_loss, wave_nll
+from dance2wave.training.bands import (
+  bands_and_losses,
+  levelled,
+  said_bands,
+  told_bands,
+)
+from dance2wave.training.losses import masked_mean, wave_nll
 from dance2wave.training.prompts import jitter_frames, take_frames
 from dance2wave.training.self_fed import feed_itself
 
 
-def cut_window(options: Options, context_BFC, batch, start_B):
-  """Cut the same window of time from context and sound.
+def cut_window(options: Options, context_BFC, bands, batch, start_B):
+  """Cut the same window of time from context, levels of bands and sound.
 
         context   f0 .. f0 + n      n + 1 frames, the last closes
+        bands     the same, `Bands` or None
         audio     f0 .. f0 + n      n x samples_per_frame samples
         past      the same, one sample earlier
         mask      the receptive field at the window's start is not scored,
                   except at the start of the crop, where nothing came before
+        finer     nats by which a level of the mu-law scale is finer in the
+                  levelled sound than in what is drawn
 
-  Returns a dict of context, audio, past and mask.
+  Returns a dict of context, bands, audio, past, mask and finer. Audio is what
+  the WaveNet is to draw: sound, or the excitation that the bands colour.
   """
   hop, frames = options.samples_per_frame, options.window_frames
-  audio_BT = _to_be_drawn(options, batch)
-  delayed = jnp.pad(audio_BT, ((0, 0), (1, 0)))[:, :-1]
-
+  reach = ORDER * options.wave.is_whitened
+  sound_BT = jnp.pad(levelled(options, batch), ((0, 0), (reach, 0)))
+  sound_BT = _cut(sound_BT, start_B * hop, reach + frames * hop)
+  context_BFC, bands = jax.tree.map(
+    lambda x: _cut(x, start_B, frames + 1), (context_BFC, bands)
+  )
+  drawn_BT, finer_BT = sound_BT, jnp.zeros(())
+  if options.wave.is_whitened:
+    drawn_BT, finer_BT = _excitation(options, sound_BT, bands.colours_BFK)
   return {
-    'context': _cut(context_BFC, start_B, frames + 1),
-    'audio': _cut(audio_BT, start_B * hop, frames * hop),
-    'past': _cut(delayed, start_B * hop, frames * hop),
+    'context': context_BFC,
+    'bands': bands,
+    'audio': drawn_BT,
+    'past': jnp.pad(drawn_BT, ((0, 0), (1, 0)))[:, :-1],
     'mask': window_mask(options, batch, start_B),
+    'finer': finer_BT,
   }
+
+
+def _excitation(options, sound_BT, colours_BFK):
+  """Return what is drawn (B, T) for a sound (B, ORDER + T), and `finer`."""
+  drawn_BT, gain_BT = whiten(
+    sound_BT,
+    colours_BFK,
+    hop=options.samples_per_frame,
+    sample_rate_hz=options.sample_rate_hz,
+  )
+  drawn_BT = jnp.clip(drawn_BT, -1.0, 1.0)
+  levels = options.wave.levels
+  finer_BT = jnp.log(gain_BT) + log_step(drawn_BT, levels)
+  return drawn_BT, finer_BT - log_step(sound_BT[:, ORDER:], levels)
 
 
 def window_mask(options: Options, batch, start_B):
@@ -55,16 +83,6 @@ def _cut(x, start_B, length):
     return jax.lax.dynamic_slice_in_dim(x, start, length)
 
   return jax.vmap(cut)(x, start_B)
-
-
-def _to_be_drawn(options, batch):
-  """Return the sound that the WaveNet is to draw, levelled or as it is."""
-  audio_BT = batch['audio_BT']
-  if not options.wave.is_levelled:
-    return audio_BT
-  closed = jnp.pad(batch['loudness_BF'], ((0, 0), (0, 1)), mode='edge')
-  gain_BT = gain_of_samples(closed, options.samples_per_frame)
-  return jnp.clip(audio_BT / gain_BT, -1.0, 1.0)
 
 
 def last_start(options, batch):
@@ -123,22 +141,22 @@ def window_nll(
   start_B,
   wear_key=None,
   part=WHOLE,
-  bands_BFK=None,
+  bands=None,
   self_fed=None,
 ):
   """Return nats per sample; the past is worn where a key for it is given.
 
   Context and label are of the clips of `part`, batch and start of all: the
-  parts' results add up to that of the batch. `bands_BFK` are levels of bands
-  to be told, where the WaveNet is told any, for its own. `self_fed` is the
-  share of blocks of the past that the WaveNet draws itself, where any.
+  parts' results add up to that of the batch. `bands` are levels to be told,
+  where the WaveNet is told any, for its own. `self_fed` is the share of blocks
+  of the past that the WaveNet draws itself, where any.
   """
   mine, start = part.of((batch, start_B))
-  window = cut_window(options, context_BFC, mine, start)
-  bands = bands_BFK
-  if bands is not None:
-    bands = _cut(bands, start, options.window_frames + 1)
-  condition = wave.condition(window['context'], label_BS, bands)
+  if options.wave.num_bands and bands is None:
+    bands = said_bands(wave, context_BFC, label_BS)[0]
+  window = cut_window(options, context_BFC, bands, mine, start)
+  told = window['bands'].told_BFK if bands else None
+  condition = wave.condition(window['context'], label_BS, told)
   if self_fed is not None:
     fed_key = jax.random.fold_in(wear_key, 2)
     window['past'] = feed_itself(
@@ -151,36 +169,16 @@ def window_nll(
   else:
     past = bend(window['past'], options.wave.levels)
   past = past.astype(condition.dtype)
-  return wave_nll(
+  whole = window_mask(options, batch, start_B)
+  nll = wave_nll(
     wave(past, condition),
     window['audio'],
     window['mask'],
-    window_mask(options, batch, start_B),
+    whole,
     levels=options.wave.levels,
     is_mixture=options.wave.output == 'mixture',
   )
-
-
-def said_and_true_bands(options, mesh, wave, context_BFC, label_BS, batch):
-  """Return the levels (B, F, K) that `Timbre` says, and those of the sound."""
-  true_levels = functools.partial(
-    band_levels,
-    hop=options.samples_per_frame,
-    sample_rate_hz=options.sample_rate_hz,
-    num_bands=options.wave.num_bands,
-  )
-  audio_BT = _to_be_drawn(options, batch)
-  true_BFK = sharding.by_clips(true_levels, mesh)(audio_BT)
-  return wave.timbre(context_BFC, label_BS), true_BFK
-
-
-def _told_bands(options, key, said_BFK, true_BFK, part):
-  """Return what the WaveNet is told: true levels of some clips, else said."""
-  clips = (true_BFK.shape[0] * part.count,)
-  is_true = jax.random.bernoulli(key, options.train.true_bands, clips)
-  # The likelihood of samples must not bend what the levels mean.
-  said_BFK = jax.lax.stop_gradient(said_BFK)
-  return jnp.where(part.of(is_true)[:, None, None], true_BFK, said_BFK)
+  return nll + masked_mean(window['finer'], window['mask'], whole)
 
 
 def sound_losses(
@@ -203,12 +201,10 @@ def sound_losses(
   wear_key, bands_key = jax.random.split(key)
   losses, bands = {}, None
   if options.wave.num_bands:
-    mine = part.of(batch)
-    said, true = said_and_true_bands(
-      options, mesh, wave, context_BFC, label_BS, mine
+    said, true, losses = bands_and_losses(
+      options, mesh, wave, context_BFC, label_BS, batch, part
     )
-    losses = timbre_loss(said, true, mine, batch)
-    bands = _told_bands(options, bands_key, said, true, part)
+    bands = told_bands(options, bands_key, said, true, part)
   if options.train.time_jitter:
     jitter_key = jax.random.fold_in(key, 2)
     told = jitter_frames(options, jitter_key, batch['valid_BF'], part)

@@ -1,0 +1,106 @@
+"""What the WaveNet does not draw: how a sound is coloured.
+
+    sound[t] = gain[t] x drawn[t] + sum_k coefficient[k] x sound[t - k]
+
+The WaveNet learns and draws an excitation that is as loud at any time and in
+any band; the levels of bands that `Timbre` says make a linear predictor of the
+frame, which colours it: an ExcitNet (Song, Byun and Kang 2019) whose predictor
+comes from what is told, as in LPCNet (Valin and Skoglund 2019). What a WaveNet
+draws is never quite as quiet as told where it is to be quiet; in an excitation
+that does no harm, because the predictor colours errors as it does the sound.
+"""
+
+import functools
+import math
+
+import jax.numpy as jnp
+import numpy as np
+
+from dance2wave.models.timbre import bins_of_levels
+
+ORDER = 20
+_PARTS = 4  # of a frame, at most, each with a predictor of its own
+EXCITATION_RMS = 0.1
+_BINS = 129
+# White noise so far below the sound keeps predictors well-conditioned.
+_FLOOR_DB = -60.0
+
+
+@functools.lru_cache(maxsize=1)
+def _cosines():
+  """Return (bins, ORDER + 1): autocorrelations from a power spectrum."""
+  angle = np.pi * np.arange(_BINS)[:, None] * np.arange(ORDER + 1)
+  weight = np.ones((_BINS, 1))
+  weight[[0, -1]] = 0.5
+  cosines = np.cos(angle / (_BINS - 1)) * weight / weight.sum()
+  return cosines.astype(np.float32)
+
+
+def predictors(levels_BFK, *, hop, sample_rate_hz):
+  """Return the predictors of the parts of frames, by the arrays' own library.
+
+  Args:
+    levels_BFK: (B, F + 1, K), as `band_levels` returns them; numpy's or JAX's.
+    hop: samples of a frame.
+    sample_rate_hz: of the sound.
+
+  Returns:
+    coefficients (B, F x P, ORDER), that of the sample before first, and gains
+    (B, F x P), for P equal parts of each frame.
+  """
+  parts = math.gcd(hop, _PARTS)
+  weight = np.arange(0.5, parts, dtype=np.float32)[None, None, :, None] / parts
+  now, then = levels_BFK[:, :-1, None], levels_BFK[:, 1:, None]
+  levels = now + (then - now) * weight
+  levels = levels.reshape(len(levels_BFK), -1, levels_BFK.shape[-1])
+  power = bins_of_levels(levels, _BINS, sample_rate_hz)
+  # Row by row, so that numpy's bits do not depend on the number of rows.
+  lags = (power[..., None, :] @ _cosines())[..., 0, :]
+  coefficients, error = _levinson(lags)
+  return coefficients, (error * hop / 3) ** 0.5 / EXCITATION_RMS
+
+
+def _levinson(lags):
+  """Solve for predictors (..., P) and their errors, given (..., P + 1) lags.
+
+  Levinson and Durbin's recursion: the predictor is always stable.
+  """
+  error, coefficients = lags[..., 0] * (1 + 10 ** (_FLOOR_DB / 10)), []
+  for order in range(1, ORDER + 1):
+    ahead = lags[..., order] - sum(
+      c * lags[..., order - i] for i, c in enumerate(coefficients, 1)
+    )
+    reflection = ahead / error
+    coefficients = [
+      *(c - reflection * m for c, m in zip(coefficients, coefficients[::-1])),
+      reflection,
+    ]
+    error = error * (1 - reflection**2)
+  stack = lags.__array_namespace__().stack
+  return stack(coefficients, axis=-1), error
+
+
+def whiten(sound_BT, levels_BFK, *, hop, sample_rate_hz):
+  """Return the excitation (B, T) of a sound with these levels, and its gain.
+
+  Args:
+    sound_BT: (B, ORDER + T), `ORDER` samples before the first frame as well;
+      T = F x hop.
+    levels_BFK: (B, F + 1, K).
+    hop: samples of a frame.
+    sample_rate_hz: of the sound.
+  """
+  coefficients, gain = predictors(
+    levels_BFK.astype(jnp.float32), hop=hop, sample_rate_hz=sample_rate_hz
+  )
+  length = sound_BT.shape[1] - ORDER
+  error = 0.0
+  for lag in range(ORDER + 1):
+    begin = ORDER - lag
+    past = sound_BT[:, begin : begin + length].reshape(*gain.shape, -1)
+    if lag == 0:
+      error = past
+    else:
+      error = error - coefficients[..., lag - 1, None] * past
+  gain = jnp.broadcast_to(gain[..., None], error.shape)
+  return tuple(x.reshape(-1, length) for x in (error / gain, gain))

@@ -1,0 +1,168 @@
+"""Sound without its colour, and coloured again."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from small_config import options_with
+
+from dance2wave.errors import InputError
+from dance2wave.models.envelope import (
+  EXCITATION_RMS,
+  ORDER,
+  predictors,
+  whiten,
+)
+from dance2wave.models.quantise import mu_law_decode, mu_law_encode
+from dance2wave.models.timbre import band_levels
+from dance2wave.sampling.play import Player
+
+RATE_HZ, HOP, BANDS = 8000, 160, 24
+SIZES = {'hop': HOP, 'sample_rate_hz': RATE_HZ}
+OPTIONS = options_with(
+  pose_rate_hz=50, wave__num_bands=BANDS, wave__is_levelled=False
+)
+
+
+def levels_of(sound_T):
+  """Return the levels (F + 1, K) of a sound of F frames."""
+  levels = band_levels(
+    jnp.asarray(sound_T, jnp.float32)[None], num_bands=BANDS, **SIZES
+  )[0]
+  return np.concatenate([levels, levels[-1:]])
+
+
+def make_sound(frames=100, seed=0, noise=0.02):
+  """Strokes of low tones and high noise, and a pause."""
+  rng = np.random.default_rng(seed)
+  time_s = np.arange(frames * HOP) / RATE_HZ
+  sound = np.zeros(len(time_s))
+  for start_s in (0.1, 0.45, 0.9, 1.5):
+    since_s = np.maximum(time_s - start_s, 0)
+    decay = (time_s >= start_s) * np.exp(-since_s / 0.1)
+    sound += 0.4 * decay * np.sin(2 * np.pi * 110 * since_s)
+    sound += noise * decay * rng.normal(size=len(time_s))
+  return np.float32(sound)
+
+
+def excite(sound_T, levels_FK):
+  padded = jnp.pad(jnp.asarray(sound_T)[None], ((0, 0), (ORDER, 0)))
+  drawn, gain = whiten(padded, jnp.asarray(levels_FK)[None], **SIZES)
+  assert drawn.shape == gain.shape == (1, len(sound_T))
+  return np.asarray(drawn[0])
+
+
+def colour(drawn_T, levels_FK, frames=(100,)):
+  """Play an excitation in pieces of so many frames."""
+  player, parts, first = Player(OPTIONS, 1), [], 0
+  for count in frames:
+    last = first + count
+    parts.append(
+      player.play(
+        drawn_T[None, first * HOP : last * HOP],
+        np.ones((count + 1, 1), np.float32),
+        levels_FK[first : last + 1, None],
+      )
+    )
+    first = last
+  return np.concatenate(parts, axis=1)[0]
+
+
+def test_colour_undoes_whitening():
+  sound = make_sound()
+  levels = levels_of(sound)
+  drawn = excite(sound, levels)
+  np.testing.assert_allclose(colour(drawn, levels), sound, atol=1e-3)
+  with_others = levels_of(make_sound())[::-1]
+  drawn = excite(sound, with_others)
+  np.testing.assert_allclose(colour(drawn, with_others), sound, atol=1e-3)
+
+
+def test_an_excitation_is_white_and_as_loud_at_any_time():
+  sound = make_sound()
+  drawn = excite(sound, levels_of(sound))
+  assert np.abs(drawn).max() < 1.0
+  loud = sound.reshape(-1, HOP).std(axis=1)
+  of_frames = drawn.reshape(-1, HOP).std(axis=1)
+  heard = loud > 1e-3
+  assert loud[heard].max() > 50 * loud[heard].min()
+  assert of_frames[heard].max() < 20 * of_frames[heard].min()
+  assert 0.2 * EXCITATION_RMS < drawn.std() < 2 * EXCITATION_RMS
+
+  def tilt_db(x):
+    power = np.abs(np.fft.rfft(x)) ** 2
+    return 10 * np.log10(
+      power[: len(x) // 8].sum() / power[-len(x) // 8 :].sum()
+    )
+
+  assert tilt_db(sound) > 25 and abs(tilt_db(drawn)) < 12
+
+
+def test_noise_is_coloured_as_told_where_it_is_quiet_too():
+  """What a WaveNet by itself is not: 10 dB too loud in quiet bands."""
+  levels = np.full((401, BANDS), 0.0, np.float32)
+  levels[:, 6:12] = -1.0  # 20 dB down
+  noise = EXCITATION_RMS * np.random.default_rng(0).normal(size=400 * HOP)
+  heard = colour(np.float32(noise), levels, [400])
+  heard_db = 20 * levels_of(heard)[5:-5].mean(axis=0)
+  assert np.abs(heard_db[14:] - 0.0).max() < 3.0
+  assert np.abs(heard_db[8:10] + 20.0).max() < 4.0
+
+
+def test_steps_of_the_scale_are_quiet_where_the_sound_is():
+  sound = make_sound(noise=0.0005)
+  levels = levels_of(sound)
+
+  def code(signal):
+    return np.asarray(mu_law_decode(mu_law_encode(jnp.asarray(signal))))
+
+  def above_1_khz(error):
+    stroke = error[46 * HOP : 54 * HOP] * np.hanning(8 * HOP)
+    return np.std(np.fft.rfft(stroke)[len(stroke) // 8 :])
+
+  coloured = colour(code(excite(sound, levels)), levels)
+  assert above_1_khz(code(sound) - sound) > 10 * above_1_khz(coloured - sound)
+
+
+def test_pieces_are_played_as_the_whole_is_bit_for_bit():
+  sound = make_sound()
+  levels = levels_of(sound)
+  drawn = excite(sound, levels)
+  whole = colour(drawn, levels)
+  for frames in ([1] * 100, [3, 1, 50, 46], [99, 1]):
+    np.testing.assert_array_equal(colour(drawn, levels, frames), whole)
+
+
+def test_a_clip_is_played_alike_in_any_company_and_forks_go_on():
+  rng = np.random.default_rng(0)
+  drawn = np.float32(0.1 * rng.normal(size=(3, 8 * HOP)))
+  levels = np.float32(rng.uniform(-1.5, 1.0, (9, 3, BANDS)))
+  gain = np.ones((9, 3), np.float32)
+  together = Player(OPTIONS, 3)
+  first = together.play(drawn[:, : 4 * HOP], gain[:5], levels[:5])
+  for clip in range(3):
+    alone = Player(OPTIONS, 1).play(
+      drawn[clip : clip + 1, : 4 * HOP], gain[:5, :1], levels[:5, [clip]]
+    )
+    np.testing.assert_array_equal(alone[0], first[clip])
+  together.fork(np.array([1, 1, 1]))
+  rest = together.play(
+    np.tile(drawn[1, 4 * HOP :], (3, 1)), gain[4:], levels[4:, [1, 1, 1]]
+  )
+  whole = colour(drawn[1], levels[:, 1], [8])
+  for clip in range(3):
+    np.testing.assert_array_equal(rest[clip], whole[4 * HOP :])
+
+
+@pytest.mark.parametrize('level', [-1e3, -1.5, 0.0, 1e3])
+def test_predictors_of_any_levels_are_finite_and_stable(level):
+  levels = np.zeros((1, 2, BANDS))
+  levels[..., 5] = level
+  coefficients, gain = predictors(levels, **SIZES)
+  assert np.isfinite(coefficients).all() and (gain > 0).all()
+  for predictor in coefficients[0]:
+    assert np.abs(np.roots([1, *-predictor])).max() < 1.0
+
+
+def test_whitening_needs_bands():
+  with pytest.raises(InputError, match=r'is_whitened=True.*num_bands=0'):
+    options_with(wave__num_bands=0)
