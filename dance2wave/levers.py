@@ -33,6 +33,7 @@ def _levers() -> dict[str, Lever]:
       'train.heads_weight': 0.0,
       'wave.hears_heads': False,
       'wave.is_levelled': False,
+      'wave.is_whitened': False,
       'wave.num_bands': 0,
     },
   )
@@ -53,8 +54,9 @@ def _levers() -> dict[str, Lever]:
   )
   add(
     'what it is told',
-    no_bands={'wave.num_bands': 0},
-    twice_the_bands={'wave.num_bands': 24},
+    no_bands={'wave.num_bands': 0, 'wave.is_whitened': False},
+    half_the_bands={'wave.num_bands': 12},
+    sound_not_whitened={'wave.is_whitened': False},
     said_bands={'train.true_bands': 0.0},
     sound_not_levelled={'wave.is_levelled': False},
     tempo_and_energy_never={'train.control_dropout': 1.0},

@@ -18,6 +18,12 @@ from dance2wave.pose.features import MOTION_DIM
 from dance2wave.training import loop, sharding, step, warm_start
 from dance2wave.training.optimizer import make_optimizer
 
+STYLE_TABLES = (
+  'wave/style',
+  'wave/timbre/levels/style',
+  'wave/timbre/trim/style',
+)
+
 
 def make_options(data_dir, **changes):
   return options_with(dataset__data_dir=str(data_dir), **changes)
@@ -116,10 +122,10 @@ def test_rows_of_other_labels_are_left(audio_run, data_dir):
   )
   state = initial_state(options)
   _, (coverage,) = warm_start.warm_start(options, state)
-  assert coverage.left == ('wave/style', 'wave/timbre/style')
+  assert coverage.left == STYLE_TABLES
   same = dataclasses.replace(options, styles=tuple('abcdef'))
   _, (coverage,) = warm_start.warm_start(same, initial_state(same))
-  assert coverage.left == ('wave/style', 'wave/timbre/style')
+  assert coverage.left == STYLE_TABLES
 
 
 def test_other_sizes_and_other_folders_are_named(audio_run, data_dir, tmp_path):
@@ -140,6 +146,7 @@ def test_other_sizes_and_other_folders_are_named(audio_run, data_dir, tmp_path):
   [
     ({'sample_rate_hz': 16000}, 'sample_rate_hz=8000', 'says 16000'),
     ({'wave__is_levelled': False}, 'wave.is_levelled=True', 'says False'),
+    ({'wave__is_whitened': False}, 'wave.is_whitened=True', 'says False'),
     (
       {'wave__num_cycles': 2, 'wave__layers_per_cycle': 2},
       'wave.num_cycles=1',

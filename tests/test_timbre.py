@@ -75,7 +75,7 @@ def test_bands_that_are_told_reach_the_gates_and_else_timbre_says_them():
 
 def test_strength_multiplies_what_a_style_changes_and_nothing_else():
   wave = make_wave()
-  style = wave.timbre.style
+  style = wave.timbre.levels.style
   style[...] = jax.random.normal(jax.random.key(1), style.shape)
   context = jax.random.normal(jax.random.key(0), (2, 6, 5))
   styles = jnp.array([1, -1])
@@ -118,7 +118,7 @@ def test_trim_is_what_levels_lack_around_a_frame():
   missing = np.asarray(bands._missing(options, said, true, batch))[0, :, 0]
   power = np.mean(10 ** (2 * np.asarray(true)[0, :300, 0]))
   expected = np.log10(power) / 2 - float(said[0, 0, 0])
-  np.testing.assert_allclose(missing[50:250], expected, atol=0.02)
+  np.testing.assert_allclose(missing[50:250], expected, atol=0.03)
   assert expected > 0.5
   halved = bands._missing(options, said, true - 0.3, batch)[0, 50:250, 0]
   np.testing.assert_allclose(halved, missing[50:250] - 0.3, atol=0.02)

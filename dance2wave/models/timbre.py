@@ -18,7 +18,7 @@ from flax import nnx
 
 from dance2wave.models.layers import Dense
 
-_WIDTH = 64
+_WIDTH, _TRIM_WIDTH = 128, 32
 _LOW_HZ = 40.0
 _FLOOR_DB, _MIDDLE_DB, _UNIT_DB = -70.0, -40.0, 20.0
 _LOWEST_DB, _HIGHEST_DB = -90.0, 6.0
@@ -31,6 +31,22 @@ def said_or_not(label_BS):
   return jnp.concatenate([silent_B1, label_BS], axis=1)
 
 
+class _Gated(nnx.Module):
+  """Map context and labels to outputs, by one hidden layer of gated units."""
+
+  def __init__(self, context_dim, num_styles, width, num_outputs, rngs):
+    self.hidden = Dense(context_dim, 2 * width, rngs=rngs)
+    # Row 0 is for clips of which nothing is said; label s is row s + 1.
+    self.style = nnx.Param(jnp.zeros((num_styles + 1, 2 * width)))
+    self.outputs = Dense(width, num_outputs, rngs=rngs, scale=0.1)
+
+  def __call__(self, context_BFC, label_BS):
+    dtype = context_BFC.dtype
+    told = said_or_not(label_BS).astype(dtype) @ self.style[...].astype(dtype)
+    value, gate = jnp.split(self.hidden(context_BFC) + told[:, None], 2, -1)
+    return self.outputs(jnp.tanh(value) * jax.nn.sigmoid(gate))
+
+
 class Timbre(nnx.Module):
   """Map context and labels to the levels of mel bands; see `band_levels`.
 
@@ -41,33 +57,24 @@ class Timbre(nnx.Module):
   def __init__(
     self, *, context_dim, num_styles, num_bands, rngs, has_trim=False
   ):
-    self.hidden = Dense(context_dim, 2 * _WIDTH, rngs=rngs)
-    # Row 0 is for clips of which nothing is said; label s is row s + 1.
-    self.style = nnx.Param(jnp.zeros((num_styles + 1, 2 * _WIDTH)))
-    self.levels = Dense(_WIDTH, num_bands, rngs=rngs, scale=0.1)
     self.has_trim = has_trim
+    self.levels = _Gated(context_dim, num_styles, _WIDTH, num_bands, rngs)
     if has_trim:
-      self.trim = Dense(_WIDTH, 1, rngs=rngs, scale=0.1)
+      self.trim = _Gated(context_dim, num_styles, _TRIM_WIDTH, 1, rngs)
 
   def __call__(self, context_BFC, label_BS):
     """Return (B, F, K) for context (B, F, C) and labels (B, S)."""
-    return self.levels(self._units(context_BFC, label_BS))
+    return self.levels(context_BFC, label_BS)
 
   def with_trim(self, context_BFC, label_BS):
     """Return levels (B, F, K), and what is to be added to them: (B, F, 1).
 
     That is zero where no trim is learned.
     """
-    units = self._units(context_BFC, label_BS)
-    levels = self.levels(units)
-    trim = self.trim(units) if self.has_trim else jnp.zeros_like(units[..., :1])
-    return levels, trim
-
-  def _units(self, context_BFC, label_BS):
-    dtype = context_BFC.dtype
-    told = said_or_not(label_BS).astype(dtype) @ self.style[...].astype(dtype)
-    value, gate = jnp.split(self.hidden(context_BFC) + told[:, None], 2, -1)
-    return jnp.tanh(value) * jax.nn.sigmoid(gate)
+    levels = self.levels(context_BFC, label_BS)
+    if not self.has_trim:
+      return levels, jnp.zeros_like(levels[..., :1])
+    return levels, self.trim(context_BFC, label_BS)
 
 
 def _edges_hz(num_bands, sample_rate_hz):

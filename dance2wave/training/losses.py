@@ -18,7 +18,7 @@ HEAD_WEIGHTS = {
   'style': 0.1,
   'audio_features': 0.5,
   'timbre': 1.0,
-  'trim': 10.0,
+  'trim': 5.0,
 }
 
 

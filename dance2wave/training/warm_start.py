@@ -22,6 +22,7 @@ _MEANINGS = {
     'wave.num_cycles',
     'wave.layers_per_cycle',
     'wave.is_levelled',
+    'wave.is_whitened',
   ),
   False: ('pose_rate_hz',),
 }
