@@ -28,8 +28,13 @@ def make_generator(engine='cpu', **changes):
   options = options_with(**changes)
   graphdef, init = step.split_model(options, MOTION_DIM)
   params = jax.jit(init)(jax.random.key(0))
-  # Weights that make the classes, the loudness and the context matter.
+  # Weights that make the classes, the loudness and the context matter; colours
+  # that are not beyond what any sound has.
+  colours = params['wave'].get('timbre')
   params = jax.tree.map(lambda p: p + 0.1 * np.float32(p.ndim), params)
+  if colours:
+    colours['levels']['kernel'] *= 20
+    params['wave']['timbre'] = colours
   draw = offline.make_draw(options)
   return offline.Generator(options, graphdef, params, draw, engine)
 
@@ -74,11 +79,7 @@ def streamed(generator, track, cuts, **keys):
     {'pose__look_ahead_s': 0.7, 'sample__lead_s': 0.05},
     {'wave__output': 'mixture', 'wave__is_levelled': False},
     {'wave__is_whitened': False, 'sample__style_strength': 2.0},
-    {
-      'pose__encoder': 'st_gcn',
-      'wave__context_stack': 3,
-      'sample__style_strength': 1.0,
-    },
+    {'pose__encoder': 'st_gcn', 'wave__context_stack': 3},
     {'pose_rate_hz': 50, 'wave__hears_heads': False, 'pose__look_ahead_s': 1.5},
   ],
 )

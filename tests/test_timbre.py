@@ -75,7 +75,7 @@ def test_bands_that_are_told_reach_the_gates_and_else_timbre_says_them():
 
 def test_strength_multiplies_what_a_style_changes_and_nothing_else():
   wave = make_wave()
-  style = wave.timbre.levels.style
+  style = wave.timbre.style
   style[...] = jax.random.normal(jax.random.key(1), style.shape)
   context = jax.random.normal(jax.random.key(0), (2, 6, 5))
   styles = jnp.array([1, -1])
@@ -94,46 +94,23 @@ def test_strength_multiplies_what_a_style_changes_and_nothing_else():
 @pytest.mark.parametrize('share', [0.0, 1.0])
 def test_training_tells_as_many_true_bands_as_it_is_asked_to(share):
   options = options_with(train__true_bands=share)
-  true = jnp.ones((64, 3, 2))
-  said = bands.Bands(0.0 * true, 0.5 * true)
+  said, true = jnp.zeros((64, 3, 2)), jnp.ones((64, 3, 2))
   key = jax.random.key(0)
   told = bands.told_bands(options, key, said, true, WHOLE)
-  np.testing.assert_array_equal(told.told_BFK, jnp.full_like(true, share))
-  np.testing.assert_array_equal(
-    told.colours_BFK, jnp.full_like(true, max(share, 0.5))
-  )
+  np.testing.assert_array_equal(told, jnp.full_like(told, share))
 
 
-def test_trim_is_what_levels_lack_around_a_frame():
-  """Where levels come and go, their mean of dB is below that of power."""
-  options = options_with(pose_rate_hz=50)
-  frames, num_bands = 400, options.wave.num_bands
-  loud = np.arange(frames)[None, :, None] % 10 == 0
-  true = jnp.where(jnp.asarray(loud), 0.5, -1.5) * jnp.ones((1, 1, num_bands))
-  said = jnp.full((1, frames, num_bands), float(true.mean()))
-  batch = {
-    'valid_BF': jnp.arange(frames)[None] < 300,
-    'has_audio_B': jnp.ones(1, bool),
-  }
-  missing = np.asarray(bands._missing(options, said, true, batch))[0, :, 0]
-  power = np.mean(10 ** (2 * np.asarray(true)[0, :300, 0]))
-  expected = np.log10(power) / 2 - float(said[0, 0, 0])
-  np.testing.assert_allclose(missing[50:250], expected, atol=0.03)
-  assert expected > 0.5
-  halved = bands._missing(options, said, true - 0.3, batch)[0, 50:250, 0]
-  np.testing.assert_allclose(halved, missing[50:250] - 0.3, atol=0.02)
-
-
-def test_a_trim_moves_all_bands_of_whitened_sound_and_no_other():
+def test_only_whitened_sound_is_coloured_and_as_its_style_is_told():
   wave = make_wave(is_whitened=True)
   context = jax.random.normal(jax.random.key(0), (2, 6, 5))
+  wave.timbre.style[...] += jax.random.normal(jax.random.key(1), (4, 128))
   style = jnp.array([0, -1])
-  levels, trim = wave.timbre.with_trim(context, jax.nn.one_hot(style, 3))
+  levels = wave.timbre(context, jax.nn.one_hot(style, 3))
   colours = wave.colours_on_style(context, style)
-  np.testing.assert_allclose(colours, levels + trim, rtol=1e-6)
-  assert float(jnp.abs(trim).max()) > 1e-3
+  np.testing.assert_allclose(colours, levels, rtol=1e-6)
   stronger = wave.colours_on_style(context, style, 3.0)
   np.testing.assert_allclose(stronger[1], colours[1], rtol=1e-6)
+  assert float(jnp.abs(stronger[0] - colours[0]).max()) > 0.1
   assert make_wave().colours_on_style(context, style).shape == (2, 6, 0)
 
 

@@ -18,11 +18,10 @@ from flax import nnx
 
 from dance2wave.models.layers import Dense
 
-_WIDTH, _TRIM_WIDTH = 128, 32
+_WIDTH = 64
 _LOW_HZ = 40.0
-_FLOOR_DB, _MIDDLE_DB, _UNIT_DB = -70.0, -40.0, 20.0
+_FLOOR_DB, _MIDDLE_DB, UNIT_DB = -70.0, -40.0, 20.0
 _LOWEST_DB, _HIGHEST_DB = -90.0, 6.0
-_LEVEL_BINS, _TINY = 129, 1e-9
 
 
 def said_or_not(label_BS):
@@ -31,50 +30,21 @@ def said_or_not(label_BS):
   return jnp.concatenate([silent_B1, label_BS], axis=1)
 
 
-class _Gated(nnx.Module):
-  """Map context and labels to outputs, by one hidden layer of gated units."""
-
-  def __init__(self, context_dim, num_styles, width, num_outputs, rngs):
-    self.hidden = Dense(context_dim, 2 * width, rngs=rngs)
-    # Row 0 is for clips of which nothing is said; label s is row s + 1.
-    self.style = nnx.Param(jnp.zeros((num_styles + 1, 2 * width)))
-    self.outputs = Dense(width, num_outputs, rngs=rngs, scale=0.1)
-
-  def __call__(self, context_BFC, label_BS):
-    dtype = context_BFC.dtype
-    told = said_or_not(label_BS).astype(dtype) @ self.style[...].astype(dtype)
-    value, gate = jnp.split(self.hidden(context_BFC) + told[:, None], 2, -1)
-    return self.outputs(jnp.tanh(value) * jax.nn.sigmoid(gate))
-
-
 class Timbre(nnx.Module):
-  """Map context and labels to the levels of mel bands; see `band_levels`.
+  """Map context and labels to the levels of mel bands; see `band_levels`."""
 
-  Levels are means, of dB: what is made of them alone is too soft, and more so
-  where they are less certain. `trim` says by how much.
-  """
-
-  def __init__(
-    self, *, context_dim, num_styles, num_bands, rngs, has_trim=False
-  ):
-    self.has_trim = has_trim
-    self.levels = _Gated(context_dim, num_styles, _WIDTH, num_bands, rngs)
-    if has_trim:
-      self.trim = _Gated(context_dim, num_styles, _TRIM_WIDTH, 1, rngs)
+  def __init__(self, *, context_dim, num_styles, num_bands, rngs):
+    self.hidden = Dense(context_dim, 2 * _WIDTH, rngs=rngs)
+    # Row 0 is for clips of which nothing is said; label s is row s + 1.
+    self.style = nnx.Param(jnp.zeros((num_styles + 1, 2 * _WIDTH)))
+    self.levels = Dense(_WIDTH, num_bands, rngs=rngs, scale=0.1)
 
   def __call__(self, context_BFC, label_BS):
     """Return (B, F, K) for context (B, F, C) and labels (B, S)."""
-    return self.levels(context_BFC, label_BS)
-
-  def with_trim(self, context_BFC, label_BS):
-    """Return levels (B, F, K), and what is to be added to them: (B, F, 1).
-
-    That is zero where no trim is learned.
-    """
-    levels = self.levels(context_BFC, label_BS)
-    if not self.has_trim:
-      return levels, jnp.zeros_like(levels[..., :1])
-    return levels, self.trim(context_BFC, label_BS)
+    dtype = context_BFC.dtype
+    told = said_or_not(label_BS).astype(dtype) @ self.style[...].astype(dtype)
+    value, gate = jnp.split(self.hidden(context_BFC) + told[:, None], 2, -1)
+    return self.levels(jnp.tanh(value) * jax.nn.sigmoid(gate))
 
 
 def _edges_hz(num_bands, sample_rate_hz):
@@ -117,7 +87,7 @@ def band_levels(audio_BT, *, hop, sample_rate_hz, num_bands):
   power = jnp.real(spectrum) ** 2 + jnp.imag(spectrum) ** 2
   level = power @ _triangles(num_bands, size // 2 + 1, sample_rate_hz)
   level_db = 10 * jnp.log10(level + 10 ** (_FLOOR_DB / 10))
-  return (level_db - _MIDDLE_DB) / _UNIT_DB
+  return (level_db - _MIDDLE_DB) / UNIT_DB
 
 
 def bins_of_levels(levels_BFK, num_bins, sample_rate_hz):
@@ -129,7 +99,7 @@ def bins_of_levels(levels_BFK, num_bins, sample_rate_hz):
   """
   shares = _between_bands(levels_BFK.shape[-1], num_bins, sample_rate_hz)
   units = (levels_BFK[..., None, :] @ shares)[..., 0, :]  # row by row
-  level_db = (_MIDDLE_DB + _UNIT_DB * units).clip(_LOWEST_DB, _HIGHEST_DB)
+  level_db = (_MIDDLE_DB + UNIT_DB * units).clip(_LOWEST_DB, _HIGHEST_DB)
   return 10 ** (level_db / 10)
 
 
@@ -140,22 +110,3 @@ def _between_bands(num_bands, num_bins, sample_rate_hz):
   bin_hz = np.linspace(0, sample_rate_hz / 2, num_bins)
   shares = [np.interp(bin_hz, middle_hz, band) for band in np.eye(num_bands)]
   return np.stack(shares).astype(np.float32)
-
-
-def level_around(levels_BFK, valid_BF, *, half_frames, sample_rate_hz):
-  """Return the level (B, F) of all bands within some frames, in their units.
-
-  Args:
-    levels_BFK: (B, F, K).
-    valid_BF: which frames count.
-    half_frames: so many before and after each are averaged, as power.
-    sample_rate_hz: of the sound.
-  """
-  power = bins_of_levels(levels_BFK, _LEVEL_BINS, sample_rate_hz).mean(-1)
-  valid = valid_BF.astype(power.dtype)
-  size = 2 * half_frames + 1
-  total, count = (
-    jax.lax.reduce_window(x, 0.0, jax.lax.add, (1, size), (1, 1), 'SAME')
-    for x in (power * valid, valid)
-  )
-  return jnp.log10(total / jnp.maximum(count, 1.0) + _TINY) * 10 / _UNIT_DB

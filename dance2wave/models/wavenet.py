@@ -141,7 +141,6 @@ class WaveNet(nnx.Module):
         context_dim=context_dim,
         num_styles=num_styles,
         num_bands=num_bands,
-        has_trim=is_whitened,
         rngs=rngs,
       )
       self.bands = Dense(
@@ -179,17 +178,12 @@ class WaveNet(nnx.Module):
   def colours_on_style(self, context_BFC, style_B, strength=1.0):
     """Return the levels of bands (B, F, K) that whitened sound is to get.
 
-    They are those that `condition_on_style` tells, trimmed. K is 0 where the
-    WaveNet draws sound that is not whitened.
+    They are those that `condition_on_style` tells. K is 0 where the WaveNet
+    draws sound that is not whitened.
     """
     if not self.is_whitened:
       return jnp.zeros((*context_BFC.shape[:2], 0))
-
-    def trimmed(context_BFC, label_BS):
-      levels, trim = self.timbre.with_trim(context_BFC, label_BS)
-      return levels + trim
-
-    return self._strengthened(trimmed, context_BFC, style_B, strength)
+    return self._strengthened(self.timbre, context_BFC, style_B, strength)
 
   def condition_on_style(self, context_BFC, style_B, strength=1.0):
     """Project context and styles; what a style changes, it may change more.

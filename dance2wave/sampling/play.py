@@ -1,7 +1,10 @@
 """Make of what is drawn what is heard: coloured, and as loud as it is to be.
 
-    drawn ── colour: levels of bands ── loudness ──> sound
+    drawn ── colour: levels of bands, levelled ── loudness ──> sound
 
+Said levels are means in dB, of which sound would be too soft, and more so at
+one time than at another: they are moved up or down together, so that the sound
+is as loud at any time as levelled sound is, as ears hear it.
 The arithmetic is numpy's, clip by clip and product by product, whose bits do
 not depend on how many frames or clips are played at once.
 """
@@ -10,7 +13,17 @@ import numpy as np
 from scipy import signal
 
 from dance2wave.models.envelope import ORDER, predictors
+from dance2wave.models.loudness import k_weight
+from dance2wave.models.timbre import UNIT_DB, bins_of_levels
 from dance2wave.options import Options
+
+# A sound is as loud as the frames of so long before it: what comes is not known
+# yet, and longer means follow the movement no better.
+_SPAN_S = 0.75
+_LEVELLED_DB = -22.0  # K-weighted; of the originals, levelled
+_MOST_DB = 9.0
+_BINS = 129
+_SILENCE = 1e-12
 
 
 def gain_of_samples(gain_FB, samples_per_frame):
@@ -33,6 +46,10 @@ class Player:
   def __init__(self, options: Options, clips: int):
     self._options = options
     self._last_BP = np.zeros((clips, ORDER))  # coloured samples, newest first
+    self._power_BF = np.zeros((clips, 0))  # of the frames before
+    self._span = round(_SPAN_S * options.pose_rate_hz)
+    hz = np.linspace(0, options.sample_rate_hz / 2, _BINS)
+    self._weight = k_weight(hz) * options.samples_per_frame / (3 * _BINS)
 
   def play(self, drawn_BT, gain_FB, levels_FBK) -> np.ndarray:
     """Return the sound (B, T) of the next F frames.
@@ -45,6 +62,9 @@ class Player:
     """
     sound_BT, wave = drawn_BT, self._options.wave
     if wave.is_whitened:
+      levels_FBK = levels_FBK.astype(np.float64)
+      if wave.is_levelled:
+        levels_FBK = self._level(levels_FBK)
       sound_BT = np.stack(
         [
           self._colour(clip, drawn_T, levels_FBK[:, clip])
@@ -59,6 +79,25 @@ class Player:
   def fork(self, row_B):
     """Go on from other clips' states."""
     self._last_BP = self._last_BP[row_B]
+    self._power_BF = self._power_BF[row_B]
+
+  def _level(self, levels_FBK):
+    """Move all levels of each of F + 1 frames; the last one is yet to come."""
+    power_FBN = bins_of_levels(levels_FBK, _BINS, self._options.sample_rate_hz)
+    now_BF = np.sum(power_FBN * self._weight, axis=-1).T
+    power_BF = np.concatenate([self._power_BF, now_BF], axis=1)
+    first, frames = self._power_BF.shape[1], now_BF.shape[1]
+    around_FB = np.stack(
+      [
+        power_BF[:, max(0, end - self._span) : end].mean(axis=1)
+        for end in range(first + 1, first + 1 + frames)
+      ]
+    )
+    self._power_BF = power_BF[:, :-1][:, -self._span :]
+    moved_dB = _LEVELLED_DB - 10 * np.log10(around_FB + _SILENCE)
+    return (
+      levels_FBK + np.clip(moved_dB, -_MOST_DB, _MOST_DB)[..., None] / UNIT_DB
+    )
 
   def _colour(self, clip, drawn_T, levels_FK):
     """Undo `envelope.whiten`, frame by frame."""
@@ -80,7 +119,7 @@ class Player:
   def _predictors(self, levels_FK):
     """Return predictors (N, P) and gains (N,) of the parts of F frames."""
     coefficients_1NP, gain_1N = predictors(
-      np.float64(levels_FK[None]),
+      levels_FK[None],
       hop=self._options.samples_per_frame,
       sample_rate_hz=self._options.sample_rate_hz,
     )

@@ -1,29 +1,15 @@
 """Levels of bands in training: of the sound, and as `Timbre` says them."""
 
 import functools
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from dance2wave.datasets.targets import LOUDNESS_SPAN_S
 from dance2wave.models.loudness import gain_of_samples
 from dance2wave.models.parts import WHOLE
-from dance2wave.models.timbre import band_levels, level_around
+from dance2wave.models.timbre import band_levels
 from dance2wave.training import sharding
-from dance2wave.training.losses import heard, levels_loss
-
-
-class Bands(NamedTuple):
-  """Levels of bands, frame by frame.
-
-  Attributes:
-    told_BFK: to the WaveNet.
-    colours_BFK: that whitened sound is to get.
-  """
-
-  told_BFK: jax.Array
-  colours_BFK: jax.Array
+from dance2wave.training.losses import timbre_loss
 
 
 def levelled(options, batch):
@@ -36,16 +22,10 @@ def levelled(options, batch):
   return jnp.clip(audio_BT / gain_BT, -1.0, 1.0)
 
 
-def said_bands(wave, context_BFC, label_BS):
-  """Return what the WaveNet's `Timbre` says: `Bands`, and the trim."""
-  said_BFK, trim_BF1 = wave.timbre.with_trim(context_BFC, label_BS)
-  return Bands(said_BFK, said_BFK + trim_BF1), trim_BF1
-
-
-def bands_and_losses(
+def bands_and_loss(
   options, mesh, wave, context_BFC, label_BS, batch, part=WHOLE
 ):
-  """Return the `Bands` that are said, the sound's (B, F, K), and losses.
+  """Return the levels that `Timbre` says, the sound's (B, F, K), and the loss.
 
   Context and label are of the clips of `part`, the batch is all of it.
   """
@@ -57,34 +37,14 @@ def bands_and_losses(
   )
   mine = part.of(batch)
   true_BFK = sharding.by_clips(true_levels, mesh)(levelled(options, mine))
-  said, trim_BF1 = said_bands(wave, context_BFC, label_BS)
-  losses = {'timbre': levels_loss(said.told_BFK, true_BFK, mine, batch)}
-  if options.wave.is_whitened:
-    missing_BF1 = _missing(options, said.told_BFK, true_BFK, mine)
-    losses['trim'] = levels_loss(trim_BF1, missing_BF1, mine, batch)
-  return said, true_BFK, losses
+  said_BFK = wave.timbre(context_BFC, label_BS)
+  return said_BFK, true_BFK, timbre_loss(said_BFK, true_BFK, mine, batch)
 
 
-def _missing(options, said_BFK, true_BFK, batch):
-  """Return (B, F, 1) by how much less loud, around a frame, the said ones are.
-
-  Around is as far as loudness is measured: then levelled sound is level.
-  """
-  around = functools.partial(
-    level_around,
-    valid_BF=heard(batch),
-    half_frames=round(0.5 * LOUDNESS_SPAN_S * options.pose_rate_hz),
-    sample_rate_hz=options.sample_rate_hz,
-  )
-  said_BFK = jax.lax.stop_gradient(said_BFK).astype(jnp.float32)
-  return (around(true_BFK) - around(said_BFK))[..., None]
-
-
-def told_bands(options, key, said: Bands, true_BFK, part) -> Bands:
+def told_bands(options, key, said_BFK, true_BFK, part):
   """Return what the WaveNet is told: true levels of some clips, else said."""
   clips = (true_BFK.shape[0] * part.count,)
   is_true = jax.random.bernoulli(key, options.train.true_bands, clips)
-  is_true = part.of(is_true)[:, None, None]
   # The likelihood of samples must not bend what the levels mean.
-  said = jax.lax.stop_gradient(said)
-  return Bands(*(jnp.where(is_true, true_BFK, levels) for levels in said))
+  said_BFK = jax.lax.stop_gradient(said_BFK)
+  return jnp.where(part.of(is_true)[:, None, None], true_BFK, said_BFK)

@@ -18,7 +18,6 @@ HEAD_WEIGHTS = {
   'style': 0.1,
   'audio_features': 0.5,
   'timbre': 1.0,
-  'trim': 5.0,
 }
 
 
@@ -112,13 +111,13 @@ def features_loss(features_BFA, batch, whole):
   return {'audio_features': masked_mean(error_BF, mask_BF, whole_BF)}
 
 
-def levels_loss(said_BFK, true_BFK, batch, whole):
-  """Return the mean squared error of levels.
+def timbre_loss(said_BFK, true_BFK, batch, whole):
+  """Return the mean squared error of the levels of bands.
 
   `whole` is the batch that these clips are a part of; see `masked_mean`.
   """
   error_BF = jnp.mean((said_BFK.astype(jnp.float32) - true_BFK) ** 2, -1)
-  return masked_mean(error_BF, heard(batch), heard(whole))
+  return {'timbre': masked_mean(error_BF, heard(batch), heard(whole))}
 
 
 def sum_head_losses(losses):

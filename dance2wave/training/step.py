@@ -11,7 +11,7 @@ from dance2wave.models.parts import WHOLE, Draws, Part
 from dance2wave.models.pose_transformer import NUM_HEADS
 from dance2wave.options import Options
 from dance2wave.training import sequence
-from dance2wave.training.bands import bands_and_losses
+from dance2wave.training.bands import bands_and_loss
 from dance2wave.training.contrast import add_contrast, contrast_losses
 from dance2wave.training.losses import (
   features_loss,
@@ -125,7 +125,7 @@ def _pose_loss(options, graphdef, mesh, params, batch, key, part=WHOLE):
   )
   if options.wave.num_bands:
     label = part.of(drop_label(options, label_key, batch['label_BS']))
-    losses |= bands_and_losses(
+    losses |= bands_and_loss(
       options, mesh, model.wave, context, label, batch, part
     )[-1]
   total = add_contrast(options, sum_head_losses(losses), losses)

@@ -8,9 +8,8 @@ from dance2wave.models.parts import WHOLE
 from dance2wave.models.quantise import bend, log_step
 from dance2wave.options import Options
 from dance2wave.training.bands import (
-  bands_and_losses,
+  bands_and_loss,
   levelled,
-  said_bands,
   told_bands,
 )
 from dance2wave.training.losses import masked_mean, wave_nll
@@ -18,11 +17,11 @@ from dance2wave.training.prompts import jitter_frames, take_frames
 from dance2wave.training.self_fed import feed_itself
 
 
-def cut_window(options: Options, context_BFC, bands, batch, start_B):
+def cut_window(options: Options, context_BFC, bands_BFK, batch, start_B):
   """Cut the same window of time from context, levels of bands and sound.
 
         context   f0 .. f0 + n      n + 1 frames, the last closes
-        bands     the same, `Bands` or None
+        bands     the same, or None
         audio     f0 .. f0 + n      n x samples_per_frame samples
         past      the same, one sample earlier
         mask      the receptive field at the window's start is not scored,
@@ -37,15 +36,15 @@ def cut_window(options: Options, context_BFC, bands, batch, start_B):
   reach = ORDER * options.wave.is_whitened
   sound_BT = jnp.pad(levelled(options, batch), ((0, 0), (reach, 0)))
   sound_BT = _cut(sound_BT, start_B * hop, reach + frames * hop)
-  context_BFC, bands = jax.tree.map(
-    lambda x: _cut(x, start_B, frames + 1), (context_BFC, bands)
+  context_BFC, bands_BFK = jax.tree.map(
+    lambda x: _cut(x, start_B, frames + 1), (context_BFC, bands_BFK)
   )
   drawn_BT, finer_BT = sound_BT, jnp.zeros(())
   if options.wave.is_whitened:
-    drawn_BT, finer_BT = _excitation(options, sound_BT, bands.colours_BFK)
+    drawn_BT, finer_BT = _excitation(options, sound_BT, bands_BFK)
   return {
     'context': context_BFC,
-    'bands': bands,
+    'bands': bands_BFK,
     'audio': drawn_BT,
     'past': jnp.pad(drawn_BT, ((0, 0), (1, 0)))[:, :-1],
     'mask': window_mask(options, batch, start_B),
@@ -53,11 +52,11 @@ def cut_window(options: Options, context_BFC, bands, batch, start_B):
   }
 
 
-def _excitation(options, sound_BT, colours_BFK):
+def _excitation(options, sound_BT, bands_BFK):
   """Return what is drawn (B, T) for a sound (B, ORDER + T), and `finer`."""
   drawn_BT, gain_BT = whiten(
     sound_BT,
-    colours_BFK,
+    bands_BFK,
     hop=options.samples_per_frame,
     sample_rate_hz=options.sample_rate_hz,
   )
@@ -141,22 +140,21 @@ def window_nll(
   start_B,
   wear_key=None,
   part=WHOLE,
-  bands=None,
+  bands_BFK=None,
   self_fed=None,
 ):
   """Return nats per sample; the past is worn where a key for it is given.
 
   Context and label are of the clips of `part`, batch and start of all: the
-  parts' results add up to that of the batch. `bands` are levels to be told,
-  where the WaveNet is told any, for its own. `self_fed` is the share of blocks
-  of the past that the WaveNet draws itself, where any.
+  parts' results add up to that of the batch. `bands_BFK` are levels of bands
+  to be told, where the WaveNet is told any, for its own. `self_fed` is the
+  share of blocks of the past that the WaveNet draws itself, where any.
   """
   mine, start = part.of((batch, start_B))
-  if options.wave.num_bands and bands is None:
-    bands = said_bands(wave, context_BFC, label_BS)[0]
-  window = cut_window(options, context_BFC, bands, mine, start)
-  told = window['bands'].told_BFK if bands else None
-  condition = wave.condition(window['context'], label_BS, told)
+  if options.wave.num_bands and bands_BFK is None:
+    bands_BFK = wave.timbre(context_BFC, label_BS)
+  window = cut_window(options, context_BFC, bands_BFK, mine, start)
+  condition = wave.condition(window['context'], label_BS, window['bands'])
   if self_fed is not None:
     fed_key = jax.random.fold_in(wear_key, 2)
     window['past'] = feed_itself(
@@ -201,7 +199,7 @@ def sound_losses(
   wear_key, bands_key = jax.random.split(key)
   losses, bands = {}, None
   if options.wave.num_bands:
-    said, true, losses = bands_and_losses(
+    said, true, losses = bands_and_loss(
       options, mesh, wave, context_BFC, label_BS, batch, part
     )
     bands = told_bands(options, bands_key, said, true, part)
