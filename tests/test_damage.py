@@ -385,7 +385,7 @@ def test_another_model_names_parameter_and_config_key(
 
 
 def test_a_checkpoint_of_a_release_with_fewer_keys_is_read(tmp_path):
-  options = options_with(wave__num_bands=0)
+  options = options_with(wave__num_bands=0, wave__is_whitened=False)
   ours = options_lib.to_dict(options)
   theirs = options_lib.to_dict(options)
   del theirs['wave']['num_bands']
@@ -396,7 +396,9 @@ def test_a_checkpoint_of_a_release_with_fewer_keys_is_read(tmp_path):
     checkpoints.wait()
     read = checkpoints.restore_ema(params_of(options), config=ours)
     jax.tree.map(np.testing.assert_array_equal, read, params)
-    other = options_lib.to_dict(options_with(wave__num_bands=12))
+    other = options_lib.to_dict(
+      options_with(wave__num_bands=12, wave__is_whitened=False)
+    )
     with pytest.raises(InputError, match=r'wave\.num_bands=0 there and 12'):
       checkpoints.restore_ema(params_of(options), config=other)
 
