@@ -334,8 +334,8 @@ def real_run(tmp_path_factory):
       {'wave__layers_per_cycle': 5},
       (
         'wave/',
-        'float32[12, 64] there',
-        'float32[12, 80] here',
+        'float32[24, 64] there',
+        'float32[24, 80] here',
         'wave.layers_per_cycle=4',
       ),
     ),
