@@ -6,6 +6,7 @@ import pytest
 from small_config import options_with
 
 from dance2wave.errors import InputError
+from dance2wave.metrics.sound import loudness_db
 from dance2wave.models.envelope import (
   EXCITATION_RMS,
   ORDER,
@@ -151,6 +152,31 @@ def test_a_clip_is_played_alike_in_any_company_and_forks_go_on():
   whole = colour(drawn[1], levels[:, 1], [8])
   for clip in range(3):
     np.testing.assert_array_equal(rest[clip], whole[4 * HOP :])
+
+
+def test_what_is_played_is_level_up_to_9_db_as_loudness_is_measured():
+  """Noise whose said levels are moved: by 2 or 3 dB it is level, by 40 not."""
+  options = options_with(pose_rate_hz=50)
+  frames = 1000
+  noise = EXCITATION_RMS * np.random.default_rng(0).normal(size=frames * HOP)
+  levels = np.full((frames + 1, 1, BANDS), 0.0, np.float32)
+  levels[: frames // 2, :, 12:] -= 1.0  # dark, then bright
+
+  def heard_db(moved_db):
+    player = Player(options, 1)
+    sound = player.play(
+      np.float32(noise[None]),
+      np.ones((frames + 1, 1), np.float32),
+      levels + np.float32(moved_db / 20),
+    )[0]
+    halves = sound[RATE_HZ : frames * HOP // 2], sound[-9 * RATE_HZ :]
+    return np.array([loudness_db(half, RATE_HZ) for half in halves])
+
+  plain = heard_db(0.0)
+  assert abs(plain[0] - plain[1]) < 0.5
+  np.testing.assert_allclose(heard_db(3.0), plain, atol=0.1)
+  np.testing.assert_allclose(heard_db(-2.0), plain, atol=0.1)
+  assert (heard_db(-40.0) < plain - 20).all()
 
 
 @pytest.mark.parametrize('level', [-1e3, -1.5, 0.0, 1e3])

@@ -11,7 +11,7 @@ _FLUX_GAIN = 300.0
 _FLUX_FLOOR = 0.05  # quieter clips than this are not blown up to 1
 _LEVEL_RANGE_DB = 60.0
 # Longer than a beat, so that strokes do not count but the phrase does.
-LOUDNESS_SPAN_S = 1.5
+_LOUDNESS_SPAN_S = 1.5
 
 
 def _pulse(
@@ -119,7 +119,7 @@ def loudness(audio_T: np.ndarray, hop: int, pose_rate_hz: float) -> np.ndarray:
   Near the ends of a clip it is that of what there is of them.
   """
   power_F = _power(audio_T, hop)
-  half = round(0.5 * LOUDNESS_SPAN_S * pose_rate_hz)
+  half = round(0.5 * _LOUDNESS_SPAN_S * pose_rate_hz)
   total_F = np.cumsum(np.pad(power_F.astype(np.float64), (1, 0)))
   index_F = np.arange(len(power_F))
   low_F = np.maximum(index_F - half, 0)

@@ -17,6 +17,7 @@ import numpy as np
 from dance2wave.errors import InputError
 from dance2wave.media import clip
 from dance2wave.media.audio import resample
+from dance2wave.metrics import k_weighting
 
 # What loudness says of silence: the absolute gate of BS.1770.
 SILENCE_DB = -70.0
@@ -28,11 +29,7 @@ _SCALES_RATE_HZ = 24_000
 _MAGNITUDE_FLOOR = 1e-4  # -80 dB of a sine at full scale
 _MAX_VALUES = 2**21  # how much of a spectrogram is held at a time
 
-# BS.1770-5, tables 1 and 2: a shelf for the head, then a high-pass.
-_K_RATE_HZ = 48_000
-_SHELF = (1.53512485958697, -2.69169618940638, 1.19839281085285)
-_SHELF += (1.0, -1.69065929318241, 0.73248077421585)
-_HIGH_PASS = (1.0, -2.0, 1.0, 1.0, -1.99004745483398, 0.99007225036621)
+# BS.1770-5.
 _LOUDNESS_OFFSET_DB = -0.691
 _BLOCK_S, _BLOCK_HOP_S = 0.4, 0.1
 _RELATIVE_GATE_DB = -10.0
@@ -140,14 +137,11 @@ def spectral_distance(
 
 def _k_weighted_power(audio_T: np.ndarray, sample_rate_hz: int) -> np.ndarray:
   """Return the squares of the K-weighted samples, at 48 kHz."""
-  import scipy.signal
-
   audio_T = _samples(audio_T, sample_rate_hz).astype(np.float32)
-  audio_T = resample(audio_T, int(sample_rate_hz), _K_RATE_HZ)
+  audio_T = resample(audio_T, int(sample_rate_hz), k_weighting.RATE_HZ)
   if not len(audio_T):
     return np.zeros(0)
-  weighted_T = scipy.signal.sosfilt((_SHELF, _HIGH_PASS), audio_T)
-  return np.square(weighted_T, dtype=np.float64)
+  return np.square(k_weighting.weigh(audio_T), dtype=np.float64)
 
 
 def _mean_between(
@@ -173,8 +167,8 @@ def loudness_db(audio_T: np.ndarray, sample_rate_hz: int) -> float:
   power_T = _k_weighted_power(audio_T, sample_rate_hz)
   if not len(power_T):
     return math.nan
-  block = min(len(power_T), round(_BLOCK_S * _K_RATE_HZ))
-  hop = round(_BLOCK_HOP_S * _K_RATE_HZ)
+  block = min(len(power_T), round(_BLOCK_S * k_weighting.RATE_HZ))
+  hop = round(_BLOCK_HOP_S * k_weighting.RATE_HZ)
   start_N = np.arange(0, len(power_T) - block + 1, hop)
   power_N = _mean_between(power_T, start_N, start_N + block)
   db_N = _decibel(power_N, _LOUDNESS_OFFSET_DB)
@@ -308,13 +302,15 @@ def loudness_motion_correlation(
   """
   motion_F = _checked_motion(motion_size_F, pose_rate_hz)
   power_T = _k_weighted_power(audio_T, sample_rate_hz)
-  num = min(len(motion_F), math.ceil(len(power_T) / _K_RATE_HZ * pose_rate_hz))
+  num = min(
+    len(motion_F), math.ceil(len(power_T) / k_weighting.RATE_HZ * pose_rate_hz)
+  )
   if not num:
     return math.nan
   time_s = np.arange(num) / pose_rate_hz
   motion_F = motion_F[:num]
-  power_T = power_T[: math.ceil(num / pose_rate_hz * _K_RATE_HZ)]
-  power_F = _around(power_T, _K_RATE_HZ, time_s, smoothing_s)
+  power_T = power_T[: math.ceil(num / pose_rate_hz * k_weighting.RATE_HZ)]
+  power_F = _around(power_T, k_weighting.RATE_HZ, time_s, smoothing_s)
   motion_F = _around(motion_F, pose_rate_hz, time_s, smoothing_s)
   return _rank_correlation(_decibel(power_F, _LOUDNESS_OFFSET_DB), motion_F)
 

@@ -94,13 +94,11 @@ def whiten(sound_BT, levels_BFK, *, hop, sample_rate_hz):
     levels_BFK.astype(jnp.float32), hop=hop, sample_rate_hz=sample_rate_hz
   )
   length = sound_BT.shape[1] - ORDER
-  error = 0.0
-  for lag in range(ORDER + 1):
-    begin = ORDER - lag
-    past = sound_BT[:, begin : begin + length].reshape(*gain.shape, -1)
-    if lag == 0:
-      error = past
-    else:
-      error = error - coefficients[..., lag - 1, None] * past
+  error, *past = (
+    sound_BT[:, begin : begin + length].reshape(*gain.shape, -1)
+    for begin in range(ORDER, -1, -1)
+  )
+  for lag, earlier in enumerate(past):
+    error = error - coefficients[..., lag, None] * earlier
   gain = jnp.broadcast_to(gain[..., None], error.shape)
   return tuple(x.reshape(-1, length) for x in (error / gain, gain))

@@ -8,7 +8,6 @@ past, and follows the movement little.
 """
 
 import jax.numpy as jnp
-import numpy as np
 
 _RANGE_DB = 60.0  # from loudness 0 to 1
 # Levelled sound has -20 dB, so that strokes have room; what is softer than
@@ -33,18 +32,3 @@ def gain_of_samples(loudness_BF, samples_per_frame):
   weight = jnp.arange(samples_per_frame) / samples_per_frame
   now, then = frames[:, :-1, None], frames[:, 1:, None]
   return (now + (then - now) * weight[None, None]).reshape(len(frames), -1)
-
-
-def k_weight(frequency_hz):
-  """Return by how much loudness counts the power at a frequency.
-
-  The two filters of ITU-R BS.1770-5, annex 1, as their analogue prototypes: a
-  shelf of 4 dB above 1.7 kHz, the head's, and a high pass at 38 Hz.
-  """
-  hz = np.asarray(frequency_hz, np.float64)
-  s = 1j * hz / 1681.97
-  high = 10 ** (3.99984 / 20)
-  shelf = high * s**2 + high**0.49967 / 0.70718 * s + 1
-  shelf = shelf / (s**2 + s / 0.70718 + 1)
-  s = 1j * hz / 38.1355
-  return np.abs(shelf * s**2 / (s**2 + s / 0.50033 + 1)) ** 2

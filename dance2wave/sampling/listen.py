@@ -46,6 +46,27 @@ def in_company(array, axis):
   return pad_to_block(array, axis, max(MIN_CLIPS, array.shape[axis]))
 
 
+class Heard(NamedTuple):
+  """What is heard of frames.
+
+  Attributes:
+    context_FBC: for the WaveNet.
+    gain_FB: of levelled sound.
+    rhythm_FBR: activations of `RHYTHM`.
+    levels_FBK: of bands, to colour whitened sound; K is 0 where the model's is
+      not.
+  """
+
+  context_FBC: np.ndarray
+  gain_FB: np.ndarray
+  rhythm_FBR: np.ndarray
+  levels_FBK: np.ndarray
+
+  def map(self, call):
+    """Return what `call` makes of each field."""
+    return Heard(*map(call, self))
+
+
 def _start(graphdef, params, style_B, controls_BN):
   model = nnx.merge(graphdef, params)
   width = model.wave.context.kernel.shape[0]
@@ -101,27 +122,6 @@ def _run(graphdef, style_strength, params, motion_FBM, valid_FB, count, state):
   blank = state['held'].map(lambda x: jnp.zeros((BLOCK_FRAMES, *x.shape)))
   state, heard = jax.lax.fori_loop(0, count, body, (state, blank))
   return heard, state
-
-
-class Heard(NamedTuple):
-  """What is heard of frames.
-
-  Attributes:
-    context_FBC: for the WaveNet.
-    gain_FB: of levelled sound.
-    rhythm_FBR: activations of `RHYTHM`.
-    levels_FBK: of bands, to colour whitened sound; K is 0 where the model's is
-      not.
-  """
-
-  context_FBC: np.ndarray
-  gain_FB: np.ndarray
-  rhythm_FBR: np.ndarray
-  levels_FBK: np.ndarray
-
-  def map(self, call):
-    """Return what `call` makes of each field."""
-    return Heard(*map(call, self))
 
 
 class Listener:

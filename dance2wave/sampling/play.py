@@ -5,6 +5,7 @@
 Said levels are means in dB, of which sound would be too soft, and more so at
 one time than at another: they are moved up or down together, so that the sound
 is as loud at any time as levelled sound is, as ears hear it.
+
 The arithmetic is numpy's, clip by clip and product by product, whose bits do
 not depend on how many frames or clips are played at once.
 """
@@ -12,8 +13,8 @@ not depend on how many frames or clips are played at once.
 import numpy as np
 from scipy import signal
 
+from dance2wave.metrics import k_weighting
 from dance2wave.models.envelope import ORDER, predictors
-from dance2wave.models.loudness import k_weight
 from dance2wave.models.timbre import UNIT_DB, bins_of_levels
 from dance2wave.options import Options
 
@@ -49,7 +50,8 @@ class Player:
     self._power_BF = np.zeros((clips, 0))  # of the frames before
     self._span = round(_SPAN_S * options.pose_rate_hz)
     hz = np.linspace(0, options.sample_rate_hz / 2, _BINS)
-    self._weight = k_weight(hz) * options.samples_per_frame / (3 * _BINS)
+    weight = k_weighting.weight_of_power(hz)
+    self._weight = weight * options.samples_per_frame / (3 * _BINS)
 
   def play(self, drawn_BT, gain_FB, levels_FBK) -> np.ndarray:
     """Return the sound (B, T) of the next F frames.

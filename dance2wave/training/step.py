@@ -23,10 +23,7 @@ from dance2wave.training.new_model import make_model
 from dance2wave.training.prompts import draw_controls, drop_label
 from dance2wave.training.self_fed import self_fed_share
 from dance2wave.training.state import TrainState, all_finite
-from dance2wave.training.window import (
-  draw_start,
-  sound_losses,
-)
+from dance2wave.training.window import draw_start, sound_losses
 
 
 def split_model(options: Options, motion_dim: int):

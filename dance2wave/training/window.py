@@ -7,11 +7,7 @@ from dance2wave.models.envelope import ORDER, whiten
 from dance2wave.models.parts import WHOLE
 from dance2wave.models.quantise import bend, log_step
 from dance2wave.options import Options
-from dance2wave.training.bands import (
-  bands_and_loss,
-  levelled,
-  told_bands,
-)
+from dance2wave.training.bands import bands_and_loss, levelled, told_bands
 from dance2wave.training.losses import masked_mean, wave_nll
 from dance2wave.training.prompts import jitter_frames, take_frames
 from dance2wave.training.self_fed import feed_itself
