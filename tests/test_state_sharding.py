@@ -10,6 +10,8 @@ from jax.sharding import PartitionSpec as P
 
 from dance2wave.errors import InputError
 from dance2wave.models.dance2wave import Dance2Wave
+from dance2wave.models.envelope import ORDER, whiten
+from dance2wave.models.timbre import band_levels
 from dance2wave.models.wavenet import WaveNet
 from dance2wave.training import optimizer as optimizer_lib
 from dance2wave.training import sharding
@@ -210,6 +212,26 @@ def test_a_batch_is_split_by_clips_over_all_devices():
     np.testing.assert_array_equal(np.asarray(array), batch[name])
     firsts = [shard.data.shape[0] for shard in array.addressable_shards]
     assert firsts == [2] * 8
+
+
+def test_sound_is_whitened_to_the_same_bits_on_any_number_of_devices():
+  hop, rate = 320, 16_000
+  sound = np.random.default_rng(0).standard_normal((8, 6 * hop), np.float32)
+  sound = 0.1 * np.cumsum(sound, axis=1) / np.arange(1, 6 * hop + 1) ** 0.5
+
+  def whitened(sound_BT):
+    levels = band_levels(sound_BT, hop=hop, sample_rate_hz=rate, num_bands=24)
+    cut = sound_BT[:, : ORDER + 5 * hop]
+    return whiten(cut, levels, hop=hop, sample_rate_hz=rate)[0]
+
+  drawn = []
+  for data, fsdp in [(1, 1), (2, 2), (1, 8)]:
+    mesh = sharding.make_mesh(data, fsdp)
+    by_clips = jax.jit(sharding.by_clips(whitened, mesh))
+    drawn.append(np.asarray(by_clips(sharding.shard_batch(sound, mesh))))
+  assert 0.05 < drawn[0].std() < 0.5
+  np.testing.assert_array_equal(drawn[0], drawn[1])
+  np.testing.assert_array_equal(drawn[0], drawn[2])
 
 
 def test_the_loss_and_its_gradient_are_those_of_one_device(capfd):

@@ -44,6 +44,7 @@ def _evaluate_dance(options, graphdef, mesh, params, batch):
     nll = functools.partial(
       window_nll,
       options,
+      mesh,
       sequence.spread(model.wave, mesh),
       label_BS=jnp.zeros_like(batch['label_BS']),
       start_B=last_start(options, batch) // 2,
@@ -61,6 +62,7 @@ def _evaluate_audio(options, graphdef, mesh, params, batch):
   nll = functools.partial(
     window_nll,
     options,
+    mesh,
     wave,
     silent_context(options, batch),
     start_B=last_start(options, batch) // 2,

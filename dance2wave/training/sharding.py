@@ -16,6 +16,7 @@ the WaveNet alone: see `training/sequence.py`.
 import math
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
@@ -148,13 +149,24 @@ def by_clips(call, mesh: Mesh):
   """Return a function of arrays (B, ...) that each device calls on its clips.
 
   For what the compiler splits over no devices, such as Fourier transforms: it
-  would send each of them the whole batch.
+  would send each of them the whole batch. Clips are taken one at a time, by a
+  loop that the compiler compiles alike however many clips a device holds: the
+  results have the same bits on any number of devices.
   """
-  if mesh.shape['data'] * mesh.shape['fsdp'] == 1:
-    return call
+
+  def call_one(clip):
+    return jax.tree.map(lambda x: x[0], call(*(x[None] for x in clip)))
+
+  def call_each(*arrays):
+    clips = len(arrays[0])
+    if clips == 1:  # A loop of one turn would be none.
+      arrays = jax.tree.map(lambda x: jnp.concatenate([x, x]), arrays)
+    results = jax.lax.map(call_one, arrays)
+    return jax.tree.map(lambda x: x[:clips], results)
+
   clips = P(_CLIPS)
   return jax.shard_map(
-    call, mesh=mesh, in_specs=clips, out_specs=clips, axis_names={*_CLIPS}
+    call_each, mesh=mesh, in_specs=clips, out_specs=clips, axis_names={*_CLIPS}
   )
 
 

@@ -1,5 +1,7 @@
 """The sound of a joint step: which part of a crop, and its likelihood."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 
@@ -7,13 +9,14 @@ from dance2wave.models.envelope import ORDER, whiten
 from dance2wave.models.parts import WHOLE
 from dance2wave.models.quantise import bend, log_step
 from dance2wave.options import Options
+from dance2wave.training import sharding
 from dance2wave.training.bands import bands_and_loss, levelled, told_bands
 from dance2wave.training.losses import masked_mean, wave_nll
 from dance2wave.training.prompts import jitter_frames, take_frames
 from dance2wave.training.self_fed import feed_itself
 
 
-def cut_window(options: Options, context_BFC, bands_BFK, batch, start_B):
+def cut_window(options: Options, mesh, context_BFC, bands_BFK, batch, start_B):
   """Cut the same window of time from context, levels of bands and sound.
 
         context   f0 .. f0 + n      n + 1 frames, the last closes
@@ -37,7 +40,7 @@ def cut_window(options: Options, context_BFC, bands_BFK, batch, start_B):
   )
   drawn_BT, finer_BT = sound_BT, jnp.zeros(())
   if options.wave.is_whitened:
-    drawn_BT, finer_BT = _excitation(options, sound_BT, bands_BFK)
+    drawn_BT, finer_BT = _excitation(options, mesh, sound_BT, bands_BFK)
   return {
     'context': context_BFC,
     'bands': bands_BFK,
@@ -48,14 +51,14 @@ def cut_window(options: Options, context_BFC, bands_BFK, batch, start_B):
   }
 
 
-def _excitation(options, sound_BT, bands_BFK):
+def _excitation(options, mesh, sound_BT, bands_BFK):
   """Return what is drawn (B, T) for a sound (B, ORDER + T), and `finer`."""
-  drawn_BT, gain_BT = whiten(
-    sound_BT,
-    bands_BFK,
+  whiten_clips = functools.partial(
+    whiten,
     hop=options.samples_per_frame,
     sample_rate_hz=options.sample_rate_hz,
   )
+  drawn_BT, gain_BT = sharding.by_clips(whiten_clips, mesh)(sound_BT, bands_BFK)
   drawn_BT = jnp.clip(drawn_BT, -1.0, 1.0)
   levels = options.wave.levels
   finer_BT = jnp.log(gain_BT) + log_step(drawn_BT, levels)
@@ -129,6 +132,7 @@ def _is_kept(options, key, shape, part):
 
 def window_nll(
   options,
+  mesh,
   wave,
   context_BFC,
   label_BS,
@@ -141,15 +145,16 @@ def window_nll(
 ):
   """Return nats per sample; the past is worn where a key for it is given.
 
-  Context and label are of the clips of `part`, batch and start of all: the
-  parts' results add up to that of the batch. `bands_BFK` are levels of bands
-  to be told, where the WaveNet is told any, for its own. `self_fed` is the
-  share of blocks of the past that the WaveNet draws itself, where any.
+  The batch is split over the mesh. Context and label are of the clips of
+  `part`, batch and start of all: the parts' results add up to that of the
+  batch. `bands_BFK` are levels of bands to be told, where the WaveNet is told
+  any, for its own. `self_fed` is the share of blocks of the past that the
+  WaveNet draws itself, where any.
   """
   mine, start = part.of((batch, start_B))
   if options.wave.num_bands and bands_BFK is None:
     bands_BFK = wave.timbre(context_BFC, label_BS)
-  window = cut_window(options, context_BFC, bands_BFK, mine, start)
+  window = cut_window(options, mesh, context_BFC, bands_BFK, mine, start)
   condition = wave.condition(window['context'], label_BS, window['bands'])
   if self_fed is not None:
     fed_key = jax.random.fold_in(wear_key, 2)
@@ -189,8 +194,7 @@ def sound_losses(
 ):
   """Return `nll` of a window in training, and `timbre` where there is one.
 
-  Arguments are those of `window_nll`, whose past is worn, and the mesh that the
-  batch is split over.
+  Arguments are those of `window_nll`, whose past is worn.
   """
   wear_key, bands_key = jax.random.split(key)
   losses, bands = {}, None
@@ -205,6 +209,7 @@ def sound_losses(
     context_BFC, bands = take_frames((context_BFC, bands), told)
   losses['nll'] = window_nll(
     options,
+    mesh,
     wave,
     context_BFC,
     label_BS,
