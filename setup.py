@@ -43,7 +43,7 @@ setuptools.setup(
     'fuzz': ['atheris>=3,<4'],
     'dev': [
       'hypothesis>=6.100',
-      'pytest>=8',
+      'pytest>=9',
       'pytest-xdist>=3.6',  # two cores test in little more than half the time
       'ruff>=0.17,<0.18',
     ],

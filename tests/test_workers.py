@@ -1,11 +1,13 @@
 """Processes that make clips: how they end, and what they leave."""
 
+import multiprocessing.connection
 import os
 import pathlib
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 import pytest
@@ -20,6 +22,23 @@ def leave_a_file(task):
   os.close(handle)
   time.sleep(task)
   return pathlib.Path(path)
+
+
+def write_slowly(mark):
+  """Return what this process needs a second to send; mark that it began."""
+  if mark is None:
+    return None
+  send = multiprocessing.connection.Connection._send
+
+  def send_slowly(self, data, *args):
+    half = len(data) // 2
+    send(self, data[:half], *args)
+    mark.touch()
+    time.sleep(1.0)
+    send(self, data[half:], *args)
+
+  multiprocessing.connection.Connection._send = send_slowly
+  return bytes(100_000)
 
 
 def wait_until(is_so):
@@ -43,6 +62,19 @@ def test_tasks_that_nobody_waits_for_are_given_up():
   results.close()
   assert time.monotonic() - began < 30
   assert not path.parent.exists()
+
+
+def test_a_result_that_is_half_sent_is_not_cut_short(tmp_path):
+  """The reader of results would wait for the other half without end."""
+  mark = tmp_path / 'mark'
+  tasks = [None, mark, None]
+  results = workers.ordered_map(write_slowly, tasks, num_workers=1)
+  assert next(results) is None
+  wait_until(mark.exists)
+  closing = threading.Thread(target=results.close, daemon=True)
+  closing.start()
+  closing.join(60)
+  assert not closing.is_alive()
 
 
 @pytest.fixture

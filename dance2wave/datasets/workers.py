@@ -24,6 +24,9 @@ from dance2wave.media import watchdog
 
 _AHEAD = 3  # tasks in flight per worker
 _STARTING = threading.Lock()
+# A child holds it but for while it is at a task, and must not leave with it: a
+# result of which half is written would be waited for without end.
+_NOT_AT_A_TASK = threading.Lock()
 # A socket's path has 104 letters or less, 31 of which multiprocessing needs.
 _LONGEST_FOLDER = 72
 
@@ -89,16 +92,20 @@ def _start_child(
   given_up: multiprocessing.connection.Connection,
   scratch: str,
 ) -> None:
-  """Leave silently on Ctrl-C, when given up, and when the parent is gone.
+  """Leave silently when given up, as on Ctrl-C, and when the parent is gone.
 
   What a task leaves in the temporary folder is in that of the whole pool.
   """
   _limit_memory(limits.num_bytes)
-  signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+  signal.signal(signal.SIGINT, signal.SIG_IGN)
   parent, tempfile.tempdir = multiprocessing.parent_process().sentinel, scratch
+  _NOT_AT_A_TASK.acquire()
 
   def follow_parent():
-    if parent in multiprocessing.connection.wait([parent, given_up]):
+    gone = multiprocessing.connection.wait([parent, given_up])
+    while parent not in gone and not _NOT_AT_A_TASK.acquire(timeout=0.1):
+      gone = multiprocessing.connection.wait([parent], timeout=0)
+    if parent in gone:
       shutil.rmtree(scratch, ignore_errors=True)
     os._exit(1)
 
@@ -152,6 +159,7 @@ def _without_main() -> Iterator[None]:
 
 def _watched(function: Callable, silent_s: float, task: Any) -> Any:
   """Return function(task), or `WorkerDied` where it goes beyond limits."""
+  _NOT_AT_A_TASK.release()
   try:
     with watchdog.watching(silent_s):
       return function(task)
@@ -159,6 +167,8 @@ def _watched(function: Callable, silent_s: float, task: Any) -> Any:
     return WorkerDied(task, 'stalled', str(error))
   except MemoryError:
     return WorkerDied(task, 'memory', 'it needs too much memory')
+  finally:
+    _NOT_AT_A_TASK.acquire()
 
 
 @contextlib.contextmanager
