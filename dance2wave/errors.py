@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import keyword
+import os
 import signal
 import sys
 import threading
@@ -51,6 +52,7 @@ def signal_of(error: KeyboardInterrupt) -> signal.Signals:
   return signal.SIGTERM if is_term else signal.SIGINT
 
 
+_AGAIN_S = 0.05
 _held: list[list[int]] = []  # who holds SIGTERM back, and what was heard
 
 
@@ -92,6 +94,32 @@ def _hearing_sigterm() -> Iterator[None]:
       signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
+@contextlib.contextmanager
+def _hearing_again() -> Iterator[None]:
+  """Hear a signal again whose exception nobody could catch.
+
+  It was raised in a destructor or in a callback of the garbage collector, where
+  Python prints it and goes on.
+  """
+  before = sys.unraisablehook
+
+  def hook(unraisable):
+    error = unraisable.exc_value
+    if not isinstance(error, KeyboardInterrupt):
+      before(unraisable)
+      return
+    if isinstance(error, Terminated):
+      signal.signal(signal.SIGTERM, _terminate)
+    again = (os.getpid(), signal_of(error))
+    threading.Timer(_AGAIN_S, os.kill, again).start()
+
+  sys.unraisablehook = hook
+  try:
+    yield
+  finally:
+    sys.unraisablehook = before
+
+
 # What the disk may refuse; anything else of the system is a defect.
 _DISK = (
   errno.ENOSPC,
@@ -112,7 +140,7 @@ def one_line_errors() -> Iterator[None]:
   so are Ctrl-C and SIGTERM at any other time.
   """
   try:
-    with _hearing_sigterm():
+    with _hearing_sigterm(), _hearing_again():
       yield
   except InputError as error:
     leave(str(error))
