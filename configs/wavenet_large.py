@@ -41,6 +41,8 @@ def get_config(dataset='synthetic_dance'):
   config.train.log_every = 100
   config.train.eval_every = 2000
   config.train.save_every = 2000
-  config.sample.style_strength = 1.0  # both to be measured on the validation
-  config.sample.lead_s = 0.0  # split
+  # To be measured on the validation split.
+  config.sample.style_strength = 1.0
+  config.sample.loudness_range = 1.0
+  config.sample.lead_s = 0.0
   return config.lock()

@@ -76,6 +76,7 @@ def _check_sizes(o):
     'sample.temperature': o.sample.temperature,
     'sample.guidance': o.sample.guidance,
     'sample.style_strength': o.sample.style_strength,
+    'sample.loudness_range': o.sample.loudness_range,
   }
   for key, value in positive.items():
     _require(value > 0, key, value, '> 0')
@@ -191,6 +192,10 @@ def _check_shares(o):
   )
   best_of = o.sample.best_of
   _require(1 <= best_of <= 64, 'sample.best_of', best_of, '1..64 candidates')
+  middle_db = o.sample.loudness_middle_db
+  _require(
+    -60 <= middle_db <= 0, 'sample.loudness_middle_db', middle_db, '-60 to 0 dB'
+  )
   lead_s = o.sample.lead_s
   _require(0 <= lead_s <= 0.1, 'sample.lead_s', lead_s, '0 to 0.1 s')
   steps = (o.train.pose_steps, o.train.joint_steps)

@@ -86,6 +86,9 @@ class SampleOptions:
     top_p: mass of the most probable classes that are kept.
     guidance: weight of the conditional against the unconditional outputs.
     style_strength: of a style that is asked for; 1 is what was learned.
+    loudness_range: how many times as far from its middle the loudness goes as
+      the pose transformer says.
+    loudness_middle_db: that middle, as a level in dB of full scale.
     best_of: candidates of which the one that follows the dance best is kept,
       block by block; see `sampling/search.py`. 1 is no search.
     lead_s: the sound is played so much earlier than it was drawn, because the
@@ -101,6 +104,8 @@ class SampleOptions:
   lead_s: float
   seed: int
   style_strength: float = 1.0
+  loudness_range: float = 1.0
+  loudness_middle_db: float = -20.0
   best_of: int = 1
 
 

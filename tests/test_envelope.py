@@ -179,6 +179,23 @@ def test_what_is_played_is_level_up_to_9_db_as_loudness_is_measured():
   assert (heard_db(-40.0) < plain - 20).all()
 
 
+def test_loudness_is_as_wide_as_is_asked_for_around_its_middle():
+  """Said: the middle, 6 dB above it, 6 below it; to go 1.5 times as far."""
+  options = options_with(
+    pose_rate_hz=50,
+    wave__is_whitened=False,
+    sample__loudness_range=1.5,
+    sample__loudness_middle_db=-26.0,
+  )
+  said_db = np.repeat(np.array([-6.0, 0.0, -12.0]), 10)
+  gain = np.float32(10 ** (said_db / 20))[:, None]
+  played = Player(options, 1).play(
+    np.full((1, (len(gain) - 1) * HOP), 0.1, np.float32), gain, gain
+  )
+  heard_db = 20 * np.log10(played[0, 5 * HOP :: 10 * HOP] / 0.1)
+  np.testing.assert_allclose(heard_db, [-6.0, 3.0, -15.0], atol=1e-3)
+
+
 @pytest.mark.parametrize('level', [-1e3, -1.5, 0.0, 1e3])
 def test_predictors_of_any_levels_are_finite_and_stable(level):
   levels = np.zeros((1, 2, BANDS))

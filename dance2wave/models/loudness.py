@@ -26,6 +26,21 @@ def gain(loudness):
   return 10.0 ** (above_db / 20.0)
 
 
+def widen(gain_FB, loudness_range, middle_db):
+  """Let the loudness go `loudness_range` times as far from the middle.
+
+  What is said is the mean of what may be; it varies less than loudness does
+  (the global variance of Toda and Tokuda 2007).
+
+  Args:
+    gain_FB: of levelled sound; numpy's or JAX's.
+    loudness_range: 1 changes nothing.
+    middle_db: level in dB of full scale that stays as it is.
+  """
+  middle = 10.0 ** ((middle_db - level_db(_REFERENCE)) / 20.0)
+  return middle * (gain_FB / middle) ** loudness_range
+
+
 def gain_of_samples(loudness_BF, samples_per_frame):
   """Interpolate the gain linearly: (B, F + 1) to (B, F x samples_per_frame)."""
   frames = gain(loudness_BF)

@@ -4,7 +4,8 @@
 
 Said levels are means in dB, of which sound would be too soft, and more so at
 one time than at another: they are moved up or down together, so that the sound
-is as loud at any time as levelled sound is, as ears hear it.
+is as loud at any time as levelled sound is, as ears hear it. So is said
+loudness a mean, which varies less than loudness: it is widened.
 
 The arithmetic is numpy's, clip by clip and product by product, whose bits do
 not depend on how many frames or clips are played at once.
@@ -15,6 +16,7 @@ from scipy import signal
 
 from dance2wave.metrics import k_weighting
 from dance2wave.models.envelope import ORDER, predictors
+from dance2wave.models.loudness import widen
 from dance2wave.models.timbre import UNIT_DB, bins_of_levels
 from dance2wave.options import Options
 
@@ -74,7 +76,8 @@ class Player:
         ]
       )
     if wave.is_levelled:
-      hop = self._options.samples_per_frame
+      sample, hop = self._options.sample, self._options.samples_per_frame
+      gain_FB = widen(gain_FB, sample.loudness_range, sample.loudness_middle_db)
       sound_BT = sound_BT * gain_of_samples(gain_FB, hop)
     return np.clip(sound_BT, -1.0, 1.0)
 
