@@ -192,10 +192,8 @@ def _check_shares(o):
   )
   best_of = o.sample.best_of
   _require(1 <= best_of <= 64, 'sample.best_of', best_of, '1..64 candidates')
-  middle_db = o.sample.loudness_middle_db
-  _require(
-    -60 <= middle_db <= 0, 'sample.loudness_middle_db', middle_db, '-60 to 0 dB'
-  )
+  middle = o.sample.loudness_middle
+  _require(0 <= middle <= 1, 'sample.loudness_middle', middle, '0 to 1')
   lead_s = o.sample.lead_s
   _require(0 <= lead_s <= 0.1, 'sample.lead_s', lead_s, '0 to 0.1 s')
   steps = (o.train.pose_steps, o.train.joint_steps)

@@ -88,7 +88,7 @@ class SampleOptions:
     style_strength: of a style that is asked for; 1 is what was learned.
     loudness_range: how many times as far from its middle the loudness goes as
       the pose transformer says.
-    loudness_middle_db: that middle, as a level in dB of full scale.
+    loudness_middle: that middle, from 0, -60 dB of full scale, to 1, 0 dB.
     best_of: candidates of which the one that follows the dance best is kept,
       block by block; see `sampling/search.py`. 1 is no search.
     lead_s: the sound is played so much earlier than it was drawn, because the
@@ -105,7 +105,7 @@ class SampleOptions:
   seed: int
   style_strength: float = 1.0
   loudness_range: float = 1.0
-  loudness_middle_db: float = -20.0
+  loudness_middle: float = 0.5
   best_of: int = 1
 
 

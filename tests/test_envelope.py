@@ -185,7 +185,7 @@ def test_loudness_is_as_wide_as_is_asked_for_around_its_middle():
     pose_rate_hz=50,
     wave__is_whitened=False,
     sample__loudness_range=1.5,
-    sample__loudness_middle_db=-26.0,
+    sample__loudness_middle=0.5 + 1 / 15,
   )
   said_db = np.repeat(np.array([-6.0, 0.0, -12.0]), 10)
   gain = np.float32(10 ** (said_db / 20))[:, None]

@@ -26,7 +26,7 @@ def gain(loudness):
   return 10.0 ** (above_db / 20.0)
 
 
-def widen(gain_FB, loudness_range, middle_db):
+def widen(gain_FB, loudness_range, middle):
   """Let the loudness go `loudness_range` times as far from the middle.
 
   What is said is the mean of what may be; it varies less than loudness does
@@ -35,10 +35,10 @@ def widen(gain_FB, loudness_range, middle_db):
   Args:
     gain_FB: of levelled sound; numpy's or JAX's.
     loudness_range: 1 changes nothing.
-    middle_db: level in dB of full scale that stays as it is.
+    middle: loudness of 0 to 1 that stays as it is.
   """
-  middle = 10.0 ** ((middle_db - level_db(_REFERENCE)) / 20.0)
-  return middle * (gain_FB / middle) ** loudness_range
+  still = 10.0 ** (_RANGE_DB * (middle - _REFERENCE) / 20.0)
+  return still * (gain_FB / still) ** loudness_range
 
 
 def gain_of_samples(loudness_BF, samples_per_frame):

@@ -77,7 +77,7 @@ class Player:
       )
     if wave.is_levelled:
       sample, hop = self._options.sample, self._options.samples_per_frame
-      gain_FB = widen(gain_FB, sample.loudness_range, sample.loudness_middle_db)
+      gain_FB = widen(gain_FB, sample.loudness_range, sample.loudness_middle)
       sound_BT = sound_BT * gain_of_samples(gain_FB, hop)
     return np.clip(sound_BT, -1.0, 1.0)
 
