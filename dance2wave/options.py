@@ -85,7 +85,8 @@ class SampleOptions:
     temperature: of the draws.
     top_p: mass of the most probable classes that are kept.
     guidance: weight of the conditional against the unconditional outputs.
-    style_strength: of a style that is asked for; 1 is what was learned.
+    style_strength: of a style that is asked for; 1 is what was learned. Of
+      the colour alone where sound is whitened.
     loudness_range: how many times as far from its middle the loudness goes as
       the pose transformer says.
     loudness_middle: that middle, from 0, -60 dB of full scale, to 1, 0 dB.

@@ -111,6 +111,10 @@ def test_only_whitened_sound_is_coloured_and_as_its_style_is_told():
   stronger = wave.colours_on_style(context, style, 3.0)
   np.testing.assert_allclose(stronger[1], colours[1], rtol=1e-6)
   assert float(jnp.abs(stronger[0] - colours[0]).max()) > 0.1
+  given, same = (
+    wave.condition_on_style(context, style, strength) for strength in (1.0, 3.0)
+  )
+  np.testing.assert_array_equal(given, same)  # the gates: as was learned
   assert make_wave().colours_on_style(context, style).shape == (2, 6, 0)
 
 

@@ -178,8 +178,8 @@ class WaveNet(nnx.Module):
   def colours_on_style(self, context_BFC, style_B, strength=1.0):
     """Return the levels of bands (B, F, K) that whitened sound is to get.
 
-    They are those that `condition_on_style` tells. K is 0 where the WaveNet
-    draws sound that is not whitened.
+    What a style changes in them is multiplied by `strength`. K is 0 where the
+    WaveNet draws sound that is not whitened.
     """
     if not self.is_whitened:
       return jnp.zeros((*context_BFC.shape[:2], 0))
@@ -193,11 +193,15 @@ class WaveNet(nnx.Module):
       style_B: (B,) index of a label, -1 where none is wanted.
       strength: by which the difference to no style is multiplied; 1 is what
         was learned (classifier-free guidance, Ho and Salimans 2022, but of
-        what the gates are given, which costs no second WaveNet).
+        what the gates are given, which costs no second WaveNet). Of whitened
+        sound it is the colour that is strengthened, and the gates are given
+        what was learned.
 
     Returns:
       (B, F, L, 2 G).
     """
+    if self.is_whitened:
+      strength = 1.0
     return self._strengthened(self.condition, context_BFC, style_B, strength)
 
   def _strengthened(self, call, context_BFC, style_B, strength):
