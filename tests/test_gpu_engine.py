@@ -75,18 +75,15 @@ def test_a_clip_is_the_same_in_pieces_alone_and_from_a_fork():
   np.testing.assert_array_equal(tokens(alone), tokens(case.audio[1:2]))
 
 
-@pytest.mark.parametrize(
-  'output, draw',
-  [('softmax', {}), ('mixture', {'guidance': 2.0, 'top_p': 0.8})],
-)
-def test_it_lowers_for_cuda_to_one_kernel_of_triton(output, draw):
+def trace(output, draw):
+  """Trace the kernel of a model of odd sizes."""
   draw = Draw(is_mixture=output == 'mixture', **draw)
   graphdef, params = make_model(output, 3, _ODD)
   engine = GpuEngine(graphdef, params, draw, interpret=True)
   batch, frames, hop = 3, 5, 24
   blank = functools.partial(jax.ShapeDtypeStruct, dtype=jnp.float32)
   run = functools.partial(gpu._run, graphdef, draw=draw, interpret=False)
-  traced = jax.jit(run).trace(
+  return jax.jit(run).trace(
     params,
     engine._weights,
     blank((batch, frames + 1, CONTEXT)),
@@ -95,10 +92,48 @@ def test_it_lowers_for_cuda_to_one_kernel_of_triton(output, draw):
     jax.ShapeDtypeStruct((), jnp.int32),
     jax.eval_shape(lambda: engine.start(batch)),
   )
-  text = traced.lower(lowering_platforms=('cuda',)).as_text()
+
+
+_OUTPUTS = pytest.mark.parametrize(
+  'output, draw',
+  [('softmax', {}), ('mixture', {'guidance': 2.0, 'top_p': 0.8})],
+)
+
+
+@_OUTPUTS
+def test_it_lowers_for_cuda_to_one_kernel_of_triton(output, draw):
+  text = trace(output, draw).lower(lowering_platforms=('cuda',)).as_text()
   calls = re.findall(r'custom_call @(\S+)\(', text)
   assert sum('triton' in name for name in calls) == 1
   assert not [name for name in calls if 'mosaic' in name]
+
+
+def equations(jaxpr):
+  """Yield all equations of a jaxpr and of those in it."""
+  for equation in jaxpr.eqns:
+    yield equation
+    for value in jax.tree.leaves(list(equation.params.values())):
+      inner = getattr(value, 'jaxpr', value)
+      if hasattr(inner, 'eqns'):
+        yield from equations(inner)
+
+
+@_OUTPUTS
+def test_no_operation_drops_what_is_not_a_number(output, draw):
+  """Those of Triton for max, min and clamp do; its plain ones do not."""
+  (kernel,) = (
+    equation.params['jaxpr']
+    for equation in equations(trace(output, draw).jaxpr.jaxpr)
+    if equation.primitive.name == 'pallas_call'
+  )
+  found = {
+    equation.primitive.name
+    for equation in equations(kernel)
+    for value in equation.outvars
+    if jnp.issubdtype(value.aval.dtype, jnp.floating)
+  }
+  assert 'exp' in found
+  assert not found & {'max', 'min', 'clamp'}
 
 
 def test_a_model_that_is_not_finite_is_not_made_up_for():

@@ -14,7 +14,7 @@ from flax import nnx
 
 from dance2wave.models.quantise import unbend
 from dance2wave.sampling import gpu_kernel, xla
-from dance2wave.sampling.gpu_kernel import Weights
+from dance2wave.sampling.gpu_kernel import ROWS, Weights
 from dance2wave.sampling.listen import in_company
 
 
@@ -30,11 +30,18 @@ def _padded(array, *axes):
   return jnp.pad(array, widths)
 
 
+def _turned(array):
+  """Pad the two last axes and exchange them: inputs lie last."""
+  last = array.ndim - 1
+  return jnp.swapaxes(_padded(array, last - 1, last), last - 1, last)
+
+
 def _pack(wave, is_mixture):
   """Return the WaveNet's parameters as the kernel reads them."""
   layers, gate = len(wave.dilations), wave.gate
   residual = wave.residual.shape[-1]
   taps = wave.taps[...].reshape(layers, wave.kernel, residual, 2, gate)
+  halves = _turned(taps[..., 0, :]), _turned(taps[..., 1, :])
   skip = wave.skip.kernel[...].reshape(layers, gate, -1)
   parts = 3 if is_mixture else 1
   outputs = wave.logits.kernel[...].reshape(skip.shape[-1], parts, -1)
@@ -43,30 +50,35 @@ def _pack(wave, is_mixture):
   embed = jnp.stack([wave.embed.kernel[0], wave.embed.bias[...]])
   return Weights(
     embed=_padded(embed, 1),
-    taps=_padded(jnp.swapaxes(taps, 2, 3), 3, 4),
-    residual=_padded(wave.residual[...], 1, 2),
-    skip=_padded(skip, 1, 2),
+    taps=jnp.concatenate(halves, axis=2),
+    residual=_turned(wave.residual[...]),
+    skip=_turned(skip),
     skip_bias=_padded(wave.skip.bias[...], 0),
-    hidden=_padded(wave.hidden.kernel[...], 0, 1),
+    hidden=_turned(wave.hidden.kernel[...][None]),
     hidden_bias=_padded(wave.hidden.bias[...], 0),
-    outputs=_padded(jnp.swapaxes(outputs, 0, 1), 1, 2),
+    outputs=_turned(jnp.swapaxes(outputs, 0, 1)),
     outputs_bias=_padded(wave.logits.bias[...].reshape(parts, -1), 1),
     places=jnp.asarray(places, jnp.int32),
   )
 
 
-def _rows(draw):
-  return 1 if draw.guidance == 1.0 else 2
+def _clips(draw):
+  """Return how many clips a program's rows are."""
+  return ROWS if draw.guidance == 1.0 else 1
 
 
-def _condition(wave, context_BFC, style_B, draw):
-  """Return what the gates are given: (B, F, L, 2, rows, G), padded.
+def _condition(wave, context_BFC, style_B, draw, programs):
+  """Return what the gates are given: (P, F, L, ROWS, 2G), padded.
 
   Frames are projected one by one, so that their bits do not depend on how
   many there are.
   """
-  rows = _rows(draw)
-  if rows == 2:
+  clips = _clips(draw)
+  missing = max(0, programs * clips - len(style_B))
+  context_BFC = jnp.pad(context_BFC, ((0, missing), (0, 0), (0, 0)))
+  style_B = jnp.pad(style_B, (0, missing), constant_values=-1)
+  kinds = ROWS // clips  # With context and, if guided, without.
+  if kinds == 2:
     nothing = jnp.zeros_like(context_BFC)
     context_BFC = jnp.concatenate([context_BFC, nothing])
     style_B = jnp.concatenate([style_B, jnp.full_like(style_B, -1)])
@@ -79,8 +91,11 @@ def _condition(wave, context_BFC, style_B, draw):
 
   given = jax.lax.map(one_frame, jnp.moveaxis(context_BFC, 1, 0))
   layers, gate = len(wave.dilations), wave.gate
-  given = given.reshape(len(given), rows, -1, layers, 2, gate)
-  return _padded(jnp.transpose(given, (2, 0, 3, 4, 1, 5)), 5)
+  given = given.reshape(len(given), kinds, -1, layers, 2, gate)
+  given = given[:, :, : programs * clips]
+  given = given.reshape(len(given), kinds, programs, clips, layers, 2, gate)
+  given = _padded(jnp.transpose(given, (2, 0, 4, 1, 3, 5, 6)), 6)
+  return given.reshape(*given.shape[:3], ROWS, -1)
 
 
 def _run(
@@ -98,12 +113,16 @@ def _run(
 ):
   wave = nnx.merge(graphdef, params).wave
   frames, hop, batch, _ = uniform_FSB2.shape
-  uniform = uniform_FSB2.reshape(frames * hop, batch, 2, 1)
+  programs, clips = state['bent'].shape
+  uniform = uniform_FSB2.reshape(frames * hop, batch, 2)
+  missing = programs * clips - batch
+  uniform = jnp.pad(uniform, ((0, 0), (0, missing), (0, 0)))
+  uniform = uniform.reshape(frames * hop, programs, clips, 2)
   bent, rings, samples = gpu_kernel.run(
     weights,
     jnp.stack([count, state['sample']]),
-    _condition(wave, context_BFC, style_B, draw)[:batch],
-    jnp.swapaxes(uniform, 0, 1),
+    _condition(wave, context_BFC, style_B, draw, programs),
+    jnp.transpose(uniform, (1, 0, 3, 2)),
     state['bent'],
     state['rings'],
     classes=wave.logits.kernel.shape[1] // (3 if draw.is_mixture else 1),
@@ -111,7 +130,8 @@ def _run(
     draw=draw,
     interpret=interpret,
   )
-  signal_BT = jnp.clip(unbend(samples[..., 0], draw.levels), -1.0, 1.0)
+  samples = jnp.swapaxes(samples, 1, 2).reshape(programs * clips, -1)[:batch]
+  signal_BT = jnp.clip(unbend(samples, draw.levels), -1.0, 1.0)
   sample = state['sample'] + count * hop
   return signal_BT, {'rings': rings, 'bent': bent, 'sample': sample}
 
@@ -131,7 +151,7 @@ class GpuEngine:
 
   def __init__(self, graphdef, params, draw, interpret=False):
     wave = nnx.merge(graphdef, params).wave
-    self.params, self._rows = params, _rows(draw)
+    self.params, self._clips = params, _clips(draw)
     self._hop = wave.samples_per_frame
     pack = functools.partial(_pack, is_mixture=draw.is_mixture)
     self._weights = jax.jit(pack)(wave)
@@ -154,10 +174,11 @@ class GpuEngine:
 
   def start(self, batch):
     """Return the state before the first sample of `batch` clips."""
+    programs = -(-batch // self._clips)
     residual = self._weights.embed.shape[1]
     return {
-      'rings': jnp.zeros((batch, self._slots, self._rows, residual)),
-      'bent': jnp.zeros((batch, 1)),
+      'rings': jnp.zeros((programs, self._slots, ROWS, residual)),
+      'bent': jnp.zeros((programs, self._clips)),
       'sample': jnp.zeros((), jnp.int32),
     }
 
@@ -174,9 +195,15 @@ class GpuEngine:
 
   def fork(self, state, row_B):
     """Return the state of other clips, as `XlaEngine.fork` does."""
+    row_B = np.pad(row_B, (0, -len(row_B) % self._clips), mode='edge')
+    program, place = np.divmod(row_B.reshape(-1, self._clips), self._clips)
+    rings = state['rings'][program[:, 0]]
+    if self._clips == ROWS:
+      rings = state['rings'][program, :, place]
+      rings = jnp.moveaxis(rings, 1, 2)
     return {
-      'rings': state['rings'][row_B],
-      'bent': state['bent'][row_B],
+      'rings': rings,
+      'bent': state['bent'][program, place],
       'sample': jnp.copy(state['sample']),
     }
 

@@ -1,7 +1,7 @@
 """The persistent kernel of the `gpu` engine, in Pallas for Triton.
 
-A program keeps one clip and loops over the samples of a call. Its rows are
-the clip with its context and, if guided, the same clip without.
+A program keeps two rows and loops over the samples of a call. The rows are two
+clips or, if guided, one clip with its context and without.
 
     for each sample:
       for each layer:    past taps from rings, gates, unit, residual path
@@ -12,14 +12,18 @@ the clip with its context and, if guided, the same clip without.
 A ring has one slot more than its layer reaches back, so that what a sample
 writes is never what it reads, and one barrier a sample is enough. Sizes are
 padded with zeros to powers of two, which Triton needs. Weights stay in the
-second cache, which holds them all; shared memory would not.
+second cache, which holds them all; shared memory would not. Two clips share
+what is read of it; four did not fit the registers.
 
-Products are written as sums, in float32. Triton's own product needs 16 rows:
-programs of 16 clips took 1.8 times as long for a sample, and drew 0.8 of the
-samples of 256 clips in the same time (wn30 on an H200).
+Products are written as sums, in float32; Triton's own product needs 16 rows.
+Matrices are read with an axis of one row, (1, N, K), in which Triton multiplies
+them as they come: of a matrix (N, K) it moves every weight from thread to
+thread first, which took as long as all else. Inputs lie last, so that sums over
+them need the threads of one warp only, and no barrier.
 """
 
 import functools
+import operator
 from typing import NamedTuple
 
 import jax
@@ -30,8 +34,11 @@ from jax.experimental.pallas import triton
 from dance2wave.models.quantise import MIXTURE_MIN_LOG_SCALE
 from dance2wave.sampling.draw import BISECTIONS
 
-_CHUNK = 64  # Rows of the head's matrices that are multiplied at once.
-_PARAMS = triton.CompilerParams(num_warps=4, num_stages=1)
+ROWS = 2  # Of a program.
+_CHUNK = 16  # Inputs of the skip path and the head that are summed at once.
+_UNROLL = 4  # Chunks that are read before they are needed.
+_FLAT = 10.0  # From here on tanh is 1 in float32.
+_PARAMS = triton.CompilerParams(num_warps=8, num_stages=1)
 
 
 class Weights(NamedTuple):
@@ -39,13 +46,13 @@ class Weights(NamedTuple):
 
   Attributes:
     embed: (2, R) kernel and bias.
-    taps: (L, K, 2, R, G) oldest tap first, value and gate.
-    residual: (L, G, R).
-    skip: (L, G, S).
+    taps: (L, K, 2G, R) oldest tap first, values and then gates.
+    residual: (L, R, G).
+    skip: (L, S, G).
     skip_bias: (S,).
-    hidden: (S, S).
+    hidden: (1, S, S).
     hidden_bias: (S,).
-    outputs: (O, S, V) of classes, or of weights, means and log scales.
+    outputs: (O, V, S) of classes, or of weights, means and log scales.
     outputs_bias: (O, V).
     places: (L, 2) int32, first slot of a layer's ring and its dilation.
   """
@@ -62,76 +69,100 @@ class Weights(NamedTuple):
   places: jax.Array
 
 
-def _dot(x_RK, w_KN):
-  return jnp.sum(x_RK[:, :, None] * w_KN[None], axis=1)
+def _products(x_BK, w_1NK):
+  return x_BK[:, None, :] * w_1NK
+
+
+def _at_least(low, x):
+  """Return the maximum of both, or NaN of NaN, which Triton's own drops."""
+  return jnp.where(x < low, low, x)
+
+
+def _at_most(high, x):
+  return jnp.where(x > high, high, x)
 
 
 def _unit(value, gate):
-  return jnp.tanh(value) / (1.0 + jnp.exp(-gate))
+  """Return tanh(value) x sigmoid(gate), with one division."""
+  twice = jnp.exp(2.0 * _at_most(_FLAT, value))
+  return (twice - 1.0) / ((twice + 1.0) * (1.0 + jnp.exp(-gate)))
 
 
 def _run_layers(net, given, rings, units, x, frame, weight, sample):
   """Run the residual path; units and rings keep what the layers made."""
-  kernel = net.taps.shape[1]
+  layers, kernel = net.taps.shape[:2]
 
-  def layer(index, x):
+  def weights(index):
+    one = pl.ds(index, 1)
+    return [net.taps[one, j] for j in range(kernel)], net.residual[one]
+
+  def known(index):
+    """Return what a layer takes, but for its newest input."""
     first, dilation = net.places[index, 0], net.places[index, 1]
     length = (kernel - 1) * dilation + 1
-    taps = [
+    past = [
       rings[first + jax.lax.rem(sample + length - j * dilation, length)]
       for j in range(kernel - 1, 0, -1)
     ]
-    rings[first + jax.lax.rem(sample, length)] = x
-    halves = []
-    for half in range(2):
-      now, then = given[frame, index, half], given[frame + 1, index, half]
-      h = now + (then - now) * weight
-      for j, tap in enumerate([*taps, x]):
-        h += _dot(tap, net.taps[index, j, half])
-      halves.append(h)
-    z = _unit(*halves)
+    slot = first + jax.lax.rem(sample, length)
+    now, then = given[frame, index], given[frame + 1, index]
+    return slot, past, now + (then - now) * weight
+
+  def layer(index, carry):
+    x, (slot, past, h), (taps, residual) = carry
+    following = jax.lax.rem(index + 1, layers)
+    soon = known(following)
+    rings[slot] = x
+    products = [_products(*pair) for pair in zip([*past, x], taps, strict=True)]
+    h += jnp.sum(functools.reduce(operator.add, products), axis=2)
+    z = _unit(*jnp.split(h, 2, axis=1))
     units[index] = z
-    return x + _dot(z, net.residual[index])
+    x += jnp.sum(_products(z, residual), axis=2)
+    return x, soon, weights(following)
 
-  jax.lax.fori_loop(0, net.taps.shape[0], layer, x)
+  jax.lax.fori_loop(0, layers, layer, (x, known(0), weights(0)))
 
 
-def _multiply(x_ref, bias, weights_of):
-  """Multiply what lies in memory by a matrix, some of its rows at a time."""
-  rows, inputs = x_ref.shape
-  chunk = min(_CHUNK, inputs)
+def _multiply(x_ref, w_ref, bias, first=0):
+  """Multiply rows (I, B, K) by matrices (I, N, K), and sum over I.
+
+  Products are summed chunk by chunk, and over a chunk's inputs at the end.
+  The matrices are those from `first` on.
+  """
+  count, rows, inputs = x_ref.shape
+  size = min(_CHUNK, inputs)
+  together = min(_UNROLL, inputs // size)
+  turns = inputs // (size * together)
 
   def body(i, total):
-    part = pl.ds(i * chunk, chunk)
-    return total + _dot(x_ref[:, part], weights_of(part))
+    index, turn = jax.lax.div(i, turns), jax.lax.rem(i, turns)
+    for j in range(together):
+      part = pl.ds((turn * together + j) * size, size)
+      w = w_ref[pl.ds(first + index, 1), :, part]
+      total += _products(x_ref[index, :, part], w)
+    return total
 
-  start = jnp.broadcast_to(bias[None], (rows, *bias.shape))
-  return jax.lax.fori_loop(0, inputs // chunk, body, start)
+  total = jnp.zeros((rows, w_ref.shape[1], size))
+  total = jax.lax.fori_loop(0, count * turns, body, total)
+  return bias[None] + jnp.sum(total, axis=2)
 
 
 def _run_head(net, units, skip, hidden, barrier):
   """Return the outputs: a list of (rows, V)."""
-
-  def layer(index, total):
-    return total + _dot(units[index], net.skip[index])
-
-  start = jnp.broadcast_to(net.skip_bias[...][None], skip.shape)
-  total = jax.lax.fori_loop(0, units.shape[0], layer, start)
-  skip[...] = jnp.maximum(total, 0.0)
+  total = _multiply(units, net.skip, net.skip_bias[...])
+  skip[0] = _at_least(0.0, total)
   barrier()
-  total = _multiply(skip, net.hidden_bias[...], lambda part: net.hidden[part])
-  hidden[...] = jnp.maximum(total, 0.0)
+  total = _multiply(skip, net.hidden, net.hidden_bias[...])
+  hidden[0] = _at_least(0.0, total)
   barrier()
   return [
-    _multiply(
-      hidden, net.outputs_bias[i], lambda part, i=i: net.outputs[i, part]
-    )
+    _multiply(hidden, net.outputs, net.outputs_bias[i], i)
     for i in range(net.outputs.shape[0])
   ]
 
 
 def _guide(outputs, draw):
-  """Weigh the rows with and without context: (1, V) each."""
+  """Weigh the rows with and without context: a list of (1, V)."""
   if draw.guidance == 1.0:
     return outputs
   guided = []
@@ -164,7 +195,7 @@ def _keep_top_p(probabilities, top_p):
 
 
 def _draw_class(logits, uniform, classes, draw):
-  """Draw classes (1,) int32; those from `classes` on are padding."""
+  """Draw classes (C,) int32; those from `classes` on are padding."""
   logits = logits / max(draw.temperature, 1e-4)
   place = jax.lax.broadcasted_iota(jnp.int32, logits.shape, 1)
   logits = jnp.where(place < classes, logits, -1e30)
@@ -178,7 +209,7 @@ def _draw_class(logits, uniform, classes, draw):
 
 
 def _draw(outputs, uniforms, classes, draw):
-  """Draw samples (1,) on the mu-law scale."""
+  """Draw samples (C,) on the mu-law scale."""
   if not draw.is_mixture:
     code = _draw_class(outputs[0], uniforms[1], classes, draw)
     return 2.0 * code.astype(jnp.float32) / (draw.levels - 1) - 1.0
@@ -188,27 +219,28 @@ def _draw(outputs, uniforms, classes, draw):
   is_chosen = place == chosen[:, None]
   mean = jnp.sum(jnp.where(is_chosen, means, 0.0), axis=1)
   log_scale = jnp.sum(jnp.where(is_chosen, log_scales, 0.0), axis=1)
-  scale = jnp.exp(jnp.maximum(log_scale, MIXTURE_MIN_LOG_SCALE))
-  uniform = jnp.clip(uniforms[1], 1e-5, 1 - 1e-5)
+  scale = jnp.exp(_at_least(MIXTURE_MIN_LOG_SCALE, log_scale))
+  uniform = _at_least(1e-5, _at_most(1 - 1e-5, uniforms[1]))
   logit = jnp.log(uniform / (1.0 - uniform))
-  return jnp.clip(mean + scale * draw.temperature * logit, -1.0, 1.0)
+  drawn = mean + scale * draw.temperature * logit
+  return _at_least(-1.0, _at_most(1.0, drawn))
 
 
 def _kernel(*refs, classes, hop, draw, barrier):
   count = len(Weights._fields)
   net, (span, given, uniform, last, _) = Weights(*refs[:count]), refs[count:-6]
   bent, rings, samples, units, skip, hidden = refs[-6:]
-  rows = units.shape[1]
 
   def one_sample(step, past):
     frame = jax.lax.div(step, hop)
     weight = jax.lax.rem(step, hop).astype(jnp.float32) / hop
-    past = jnp.broadcast_to(past, (rows,))
+    draws = uniform[step, 0], uniform[step, 1]
+    past = jnp.broadcast_to(past, (ROWS,))
     x = past[:, None] * net.embed[0][None] + net.embed[1][None]
     _run_layers(net, given, rings, units, x, frame, weight, span[1] + step)
     barrier()
     outputs = _guide(_run_head(net, units, skip, hidden, barrier), draw)
-    drawn = _draw(outputs, (uniform[step, 0], uniform[step, 1]), classes, draw)
+    drawn = _draw(outputs, draws, classes, draw)
     samples[step] = drawn
     return drawn
 
@@ -226,21 +258,20 @@ def run(
   Args:
     weights: the `Weights`.
     span: (2,) int32, frames to draw and samples drawn before.
-    given: (B, F + 1, L, 2, rows, G) what the gates are given, frame by frame.
-    uniform: (B, F x hop, 2, 1).
-    bent: (B, 1) the samples before, on the mu-law scale.
-    rings: (B, N, rows, R).
+    given: (P, F + 1, L, ROWS, 2G) what the gates are given, frame by frame.
+    uniform: (P, F x hop, 2, C) for the clips of each program.
+    bent: (P, C) the samples before, on the mu-law scale.
+    rings: (P, N, ROWS, R).
     classes: of the outputs, without padding.
     hop: samples of a frame.
     draw: how samples are drawn.
     interpret: whether to run as plain operations, on any device.
 
   Returns:
-    bent, rings, samples (B, F x hop, 1) on the mu-law scale.
+    bent, rings, samples (P, F x hop, C) on the mu-law scale.
   """
-  batch, layers = given.shape[0], weights.taps.shape[0]
-  rows = rings.shape[2]
-  gate, skip = weights.skip.shape[1:]
+  programs, layers = len(given), len(weights.taps)
+  skip, gate = weights.skip.shape[1:]
 
   def whole(array):
     return pl.BlockSpec(array.shape, lambda p: (0,) * array.ndim)
@@ -250,14 +281,14 @@ def run(
     return pl.BlockSpec((None, *rest), lambda p: (p, *(0,) * len(rest)))
 
   outputs = [
-    jax.ShapeDtypeStruct((batch, *shape), jnp.float32)
+    jax.ShapeDtypeStruct((programs, *shape), jnp.float32)
     for shape in (
       bent.shape[1:],
       rings.shape[1:],
-      (uniform.shape[1], 1),
-      (layers, rows, gate),
-      (rows, skip),
-      (rows, skip),
+      (uniform.shape[1], bent.shape[1]),
+      (layers, ROWS, gate),
+      (1, ROWS, skip),
+      (1, ROWS, skip),
     )
   ]
   # Plain operations run one after another.
@@ -268,7 +299,7 @@ def run(
       _kernel, classes=classes, hop=hop, draw=draw, barrier=barrier
     ),
     out_shape=outputs,
-    grid=(batch,),
+    grid=(programs,),
     in_specs=[*map(whole, (*weights, span)), *map(own, mine)],
     out_specs=[own(x) for x in outputs],
     input_output_aliases={len(weights) + 4: 1},
