@@ -108,9 +108,12 @@ def sampling(bench: Bench, batches, frames: int) -> list[Case]:
     batches: clips at once.
     frames: of 8 clips or more; fewer are drawn longer.
   """
+  names = ['cpu', 'xla']
+  if jax.default_backend() == 'gpu':
+    names.append('gpu')
   engines = {
     name: make_engine(name, bench.graphdef, bench.params, Draw())
-    for name in ('cpu', 'xla')
+    for name in names
   }
   cases = []
   for batch in batches:

@@ -9,7 +9,7 @@ The first is measured, in samples per second of one core's time, `cpu` over
     default         3.4  2.6   1.9
     wavenet_large   3.2  2.5   2.0
 
-`gpu` over `xla` on an H200: docs/benchmarks.md, "On a GPU".
+`gpu` over `xla` on an H100: docs/benchmarks.md, "On a GPU".
 """
 
 import time
