@@ -310,11 +310,13 @@ def test_sound_of_a_video_that_starts_late_is_in_step(tmp_path, ending):
   _check_in_step(late, _times())
 
 
-def test_frames_outside_an_edit_list_are_not_shown(tmp_path):
+def test_frames_outside_an_edit_list_are_not_shown(tmp_path, caplog):
   path = _encode(tmp_path / 'a.mp4', 'libx264', 3000 * np.arange(60), TICK)
   # As a lossless cut does: frames 0 to 9 are needed but lie before zero.
   cut = _copy(path, tmp_path / 'cut.mp4', lambda *_: True, -30000)
   assert len(video.probe(cut).frame_time_s) == 50
+  (record,) = caplog.records
+  assert 'cut.mp4: 0.33 s of its pictures lie outside' in record.getMessage()
   flashes_s = (np.array(FLASHES[1:]) - 10) / 30
   np.testing.assert_allclose(_flash_times(cut), flashes_s, atol=1e-6)
   waveform = clip.Waveform(_clicks(flashes_s, 50 / 30), RATE_HZ)

@@ -125,12 +125,27 @@ def _frame_ticks(container, video, path) -> tuple[np.ndarray, int, bool]:
     )
   if not len(ticks_F):
     raise damaged(path, 'no frame of its video could be found')
+  _say_what_is_cut(rows, 0 if has_pts else 1, video.time_base, path)
   gaps = np.diff(ticks_F)
   last = int(duration_F[-1]) or int(np.median(gaps) if len(gaps) else 0)
   end = int(ticks_F[-1]) + last - (video.start_time or 0)
   end_s = float(end * video.time_base)
   check_complete(path, 'the picture', end_s, declared_s(container, video))
   return ticks_F, last, has_pts
+
+
+def _say_what_is_cut(rows, which: int, time_base, path) -> None:
+  """Warn of an edit list, or a damaged one, that cuts pictures off."""
+  times = {row[which]: row[4] for row in rows if row[which] is not None}
+  kept = [time for time, is_cut in times.items() if not is_cut]
+  before, after = min(kept) - min(times), max(times) - max(kept)
+  cut_s = float((before + after) * time_base)
+  if cut_s > SLACK_S:
+    logging.warning(
+      '%s: %.2f s of its pictures lie outside its edit list and are left out',
+      path,
+      cut_s,
+    )
 
 
 def _is_hidden(packet, video) -> bool:
