@@ -4,6 +4,7 @@ import fcntl
 import os
 import pathlib
 import shutil
+import signal
 import tempfile
 import time
 
@@ -44,6 +45,14 @@ def shared_data() -> pathlib.Path:
   if not SHARED_DATA.is_dir():
     pytest.skip(f'real media not found: {SHARED_DATA} does not exist')
   return SHARED_DATA
+
+
+@pytest.fixture
+def hears_sigint():
+  """A shell's background job is deaf to it, and so is what it starts."""
+  before = signal.signal(signal.SIGINT, signal.default_int_handler)
+  yield
+  signal.signal(signal.SIGINT, before)
 
 
 def _made_once(tmp_path_factory, name, make) -> pathlib.Path:

@@ -5,13 +5,7 @@ import pytest
 
 from dance2wave.errors import one_line_errors
 
-
-@pytest.fixture(autouse=True)
-def hears_sigint():
-  """A shell's background job is deaf to it."""
-  before = signal.signal(signal.SIGINT, signal.default_int_handler)
-  yield
-  signal.signal(signal.SIGINT, before)
+pytestmark = pytest.mark.usefixtures('hears_sigint')
 
 
 class Heedless:

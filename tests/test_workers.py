@@ -77,14 +77,6 @@ def test_a_result_that_is_half_sent_is_not_cut_short(tmp_path):
   assert not closing.is_alive()
 
 
-@pytest.fixture
-def hears_sigint():
-  """A shell's background job is deaf to it, and so is what it starts."""
-  before = signal.signal(signal.SIGINT, signal.default_int_handler)
-  yield
-  signal.signal(signal.SIGINT, before)
-
-
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_is_heard_when_the_workers_have_started(hears_sigint, number):
   read = []
