@@ -81,6 +81,13 @@ def batch(machinery):
   return {k: v for k, v in made.items() if k not in ('beats_BK', 'num_beats_B')}
 
 
+def made_step(machinery, batch, *, is_joint):
+  """Return what a step makes of a new state, placed as in the loop."""
+  _, steps, new = machinery
+  placed = sharding.shard_batch(batch, sharding.make_mesh(1, 1))
+  return steps[is_joint](new(), placed, jax.random.key(1))
+
+
 def poisoned(batch, name, place, value):
   values = np.array(batch[name])
   values.reshape(-1)[place] = value
@@ -91,12 +98,11 @@ def poisoned(batch, name, place, value):
 def test_a_good_step_changes_weights_average_and_optimizer(
   machinery, batch, is_joint
 ):
-  _, steps, new = machinery
-  after, figures = steps[is_joint](new(), batch, jax.random.key(1))
+  after, figures = made_step(machinery, batch, is_joint=is_joint)
   assert not figures['skipped'] and np.isfinite(figures['loss'])
   for part in ('params', 'ema', 'opt_state'):
     pairs = zip(
-      jax.tree.leaves(getattr(new(), part)),
+      jax.tree.leaves(getattr(machinery[2](), part)),
       jax.tree.leaves(getattr(after, part)),
     )
     assert any(np.any(a != b) for a, b in pairs)
@@ -111,11 +117,10 @@ def test_a_good_step_changes_weights_average_and_optimizer(
 def test_a_batch_that_is_no_number_changes_nothing(
   machinery, batch, is_joint, name, value, place
 ):
-  _, steps, new = machinery
   bad = poisoned(batch, name, place, value)
-  after, figures = steps[is_joint](new(), bad, jax.random.key(1))
+  after, figures = made_step(machinery, bad, is_joint=is_joint)
   assert figures['skipped'] and int(after.step) == 1
-  before = new()
+  before = machinery[2]()
   for part in ('params', 'ema', 'opt_state'):
     assert_same_bits(getattr(after, part), getattr(before, part))
 
