@@ -121,6 +121,38 @@ def test_one_process_that_is_told_to_stop_stops_all_after_a_save(
   assert saved == [str(max(losses(run)))]
 
 
+def programs(run):
+  """Files of compiled programs by the name of the program."""
+  found = {name: set() for name in LARGE}
+  for path in (run / 'compiled').glob('*-cache'):
+    found.setdefault(path.name.split('-')[0], set()).add(path.name)
+  return found
+
+
+LARGE = ('jit__update', 'jit__evaluate_dance', 'jit_make_state')
+
+
+@pytest.mark.slow
+def test_two_processes_find_all_that_two_have_compiled_ahead(
+  data_dir, tmp_path, monkeypatch
+):
+  # As on a cluster, where they keep programs in the folder of the run.
+  monkeypatch.delenv('JAX_COMPILATION_CACHE_DIR')
+  monkeypatch.delenv('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS')
+  run = tmp_path / 'run'
+  flags = flags_of(run, data_dir, BOTH_STAGES, mesh__data=2)
+  said, _ = finish_well(Hosts(2, 1, *flags, module='dance2wave.compile'))
+  assert 'joint step: ' in said
+  ahead = programs(run)
+  assert [len(ahead[name]) for name in LARGE] == [2, 1, 1]
+  finish_well(Hosts(2, 1, *flags))
+  assert max(losses(run)) == 4
+  after = programs(run)
+  assert len(after) > len(ahead)  # The small ones that nobody makes ahead.
+  for name in LARGE:
+    assert after[name] == ahead[name]
+
+
 @pytest.mark.slow
 def test_a_process_that_is_late_to_the_first_collective_is_waited_for():
   """On processors the collective itself would wait no more than 30 s."""
