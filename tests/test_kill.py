@@ -188,11 +188,6 @@ def unbroken(folder, data_dir, flags, steps):
   return run.lines()
 
 
-@pytest.fixture
-def data_dir(trained):
-  return trained[0].parent / 'tfds'
-
-
 SHORT = (
   '--config.train.pose_steps=12',
   '--config.train.joint_steps=0',
@@ -247,7 +242,13 @@ def test_a_save_that_fails_is_known_one_step_later(
       asked.append(number)
       yield batch
 
-  options = make_options(data_dir, train__save_every=3)
+  options = make_options(
+    data_dir,
+    train__save_every=3,
+    train__pose_steps=12,
+    train__joint_steps=0,
+    pose__num_blocks=0,
+  )
   monkeypatch.setattr(pipeline.Pipeline, 'iterate', iterate)
   real_write = manifest.write
   monkeypatch.setattr(
