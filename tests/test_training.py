@@ -71,7 +71,9 @@ def losses_of_one_device(data_dir, tmp_path_factory):
   return losses(folder)
 
 
-@pytest.mark.parametrize('data, fsdp', [(8, 1), (2, 4)])
+@pytest.mark.parametrize(
+  'data, fsdp', [pytest.param(8, 1, marks=pytest.mark.slow), (2, 4)]
+)
 def test_eight_devices_have_the_same_loss_as_one(
   data_dir, tmp_path, losses_of_one_device, data, fsdp
 ):
