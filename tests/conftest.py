@@ -35,8 +35,26 @@ os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0.2'
 jax.config.update('jax_num_cpu_devices', 8)
 jax.config.update('jax_numpy_rank_promotion', 'raise')
 
+# Files that take longest, or make what others wait for, begin first.
+_FIRST = (
+  'test_promises_of_sampling',
+  'test_kill',
+  'test_training',
+  'test_numbers',
+  'test_hosts',
+  'test_stages',
+  'test_mesh',
+  'test_evaluate',
+  'test_ahead',
+)
 _RUN = 'PYTEST_XDIST_TESTRUNUID'
 SHARED_DATA = pathlib.Path(__file__).parents[2] / 'shared' / 'data'
+
+
+def pytest_collection_modifyitems(items):
+  """Leave no long file for the end, where other processes would be idle."""
+  place = {name: index for index, name in enumerate(_FIRST)}
+  items.sort(key=lambda item: place.get(item.path.stem, len(_FIRST)))
 
 
 @pytest.fixture
