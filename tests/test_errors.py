@@ -1,9 +1,10 @@
 import signal
+import sys
 import time
 
 import pytest
 
-from dance2wave.errors import one_line_errors
+from dance2wave.errors import InputError, Terminated, one_line_errors
 
 pytestmark = pytest.mark.usefixtures('hears_sigint')
 
@@ -30,3 +31,24 @@ def test_a_signal_is_heard_again_that_came_to_a_destructor(capfd, number):
   assert stop.value.code == 128 + number
   assert tidied
   assert capfd.readouterr().err == f'dance2wave: stopped by {number.name}\n'
+
+
+@pytest.mark.parametrize(
+  'error', [InputError('no'), Terminated(), OSError(28, 'no room', 'a')]
+)
+def test_a_progress_bar_ends_before_the_line(capfd, error):
+  def progress():
+    try:
+      yield
+    finally:
+      print('100 %', file=sys.stderr)
+
+  def work():
+    bar = progress()
+    next(bar)
+    raise error
+
+  with pytest.raises(SystemExit), one_line_errors():
+    work()
+  first, last = capfd.readouterr().err.splitlines()
+  assert first == '100 %' and last.startswith('dance2wave: ')
