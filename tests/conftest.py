@@ -38,9 +38,9 @@ jax.config.update('jax_numpy_rank_promotion', 'raise')
 # Files that take longest, or make what others wait for, begin first.
 _FIRST = (
   'test_promises_of_sampling',
+  'test_numbers',
   'test_kill',
   'test_training',
-  'test_numbers',
   'test_hosts',
   'test_stages',
   'test_mesh',
