@@ -50,6 +50,7 @@ def _train():
   train.compute_dtype = 'float32'
   train.accumulate = 1
   train.remat = False
+  train.scan = False
   train.log_every = 10
   train.eval_every = 300
   train.eval_batches = 16

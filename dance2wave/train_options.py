@@ -45,7 +45,10 @@ class TrainOptions:
     compute_dtype: 'float32' or 'bfloat16'; parameters stay float32.
     accumulate: parts in which a batch is taken, one after another, to save
       memory; the result is the same but for rounding.
-    remat: keep only the inputs of layers for the gradients, to save memory.
+    remat: keep only the inputs of layers for the gradients, or with `scan`
+      those of a cycle of the WaveNet, to save memory.
+    scan: compile one cycle of the WaveNet's dilations and go through it for
+      each, rather than all layers.
     log_every: steps between lines of metrics.
     eval_every: steps between held-out likelihoods.
     eval_batches: batches of each.
@@ -84,6 +87,7 @@ class TrainOptions:
   control_dropout: float = 0.5
   accumulate: int = 1
   remat: bool = False
+  scan: bool = False
   infonce_weight: float = 0.0
   beat_contrast_weight: float = 0.0
   past_dropout: float = 0.0

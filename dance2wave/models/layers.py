@@ -68,6 +68,17 @@ class RMSNorm(nnx.Module):
     return (wide * jax.lax.rsqrt(power + 1e-6) * scale).astype(x.dtype)
 
 
+def num_cycles(dilations):
+  """Return how often a sequence of dilations repeats a shorter one."""
+  layers = len(dilations)
+  return next(
+    layers // period
+    for period in range(1, layers + 1)
+    if layers % period == 0
+    and dilations[:period] * (layers // period) == dilations
+  )
+
+
 def shift_frames(x_BFC, offset):
   """Return y with y[:, f] = x[:, f + offset], zero outside the sequence."""
   num_frames = x_BFC.shape[1]

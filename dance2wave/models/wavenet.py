@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from dance2wave.models.layers import Dense, remade, shift_frames
+from dance2wave.models.layers import Dense, num_cycles, remade, shift_frames
 from dance2wave.models.quantise import mixture_bias
 from dance2wave.models.timbre import Timbre, said_or_not
 
@@ -99,8 +99,10 @@ class WaveNet(nnx.Module):
   colour what it draws; see `models/envelope.py`.
 
   Attributes:
-    remat: whether a layer's activations are computed again for gradients
-      rather than kept.
+    remat: whether a layer's activations, or with `scan` a cycle's, are
+      computed again for gradients rather than kept.
+    scan: whether the cycles of the dilations are one program, gone through for
+      each, which is compiled in less time.
     receptive_field: in samples.
   """
 
@@ -121,9 +123,10 @@ class WaveNet(nnx.Module):
     num_bands=0,
     is_whitened=False,
     remat=False,
+    scan=False,
   ):
     layers = len(dilations)
-    self.num_labels, self.remat = num_styles, remat
+    self.num_labels, self.remat, self.scan = num_styles, remat, scan
     self.dilations, self.kernel = tuple(dilations), kernel
     self.gate, self.samples_per_frame = gate, samples_per_frame
     self.receptive_field = receptive_field(dilations, kernel)
@@ -222,37 +225,73 @@ class WaveNet(nnx.Module):
       shift: moves samples in time; another one may fetch them from elsewhere.
     """
     x = self.embed(past_BT[..., None].astype(condition_BFLG.dtype))
-    units = []
-    for layer, dilation in enumerate(self.dilations):
-      call = functools.partial(
-        self._layer, layer=layer, dilation=dilation, shift=shift
-      )
-      x, unit = remade(call, self.remat)(x, condition_BFLG[:, :, layer])
-      units.append(unit)
-    return self._head(jnp.concatenate(units, axis=-1))
+    layers = self.taps[...], self.taps_bias[...], self.residual[...]
+    if self.scan and num_cycles(self.dilations) > 1:
+      return self._head(self._scan(x, layers, condition_BFLG, shift))
+    _, units = self._layers(x, layers, condition_BFLG, shift, self.remat)
+    return self._head(self.skip(units))
 
-  def _layer(self, x, condition_BFG, layer, dilation, shift):
+  def _layers(self, x, layers, condition_BFLG, shift, remat=False):
+    """Return the residual path after some layers and their gated units."""
+    units = []
+    for index, dilation in enumerate(self.dilations[: len(layers[0])]):
+      call = functools.partial(self._layer, dilation=dilation, shift=shift)
+      weights = [array[index] for array in layers]
+      x, unit = remade(call, remat)(x, weights, condition_BFLG[:, :, index])
+      units.append(unit)
+    return x, jnp.concatenate(units, axis=-1)
+
+  def _scan(self, x, layers, condition_BFLG, shift):
+    """Return the skip path of all layers, cycle by cycle."""
+    count = num_cycles(self.dilations)
+
+    def by_cycle(array, axis=0):
+      shape = array.shape
+      split = count, shape[axis] // count
+      array = array.reshape(*shape[:axis], *split, *shape[axis + 1 :])
+      return jnp.moveaxis(array, axis, 0)
+
+    def one_cycle(carry, given):
+      x, total = carry
+      layers, condition_BFLG, skip = given
+      x, units = self._layers(x, layers, condition_BFLG, shift)
+      skipped = units.reshape(-1, units.shape[-1]) @ skip.astype(x.dtype)
+      return (x, total + skipped.reshape(total.shape)), None
+
+    if self.remat:  # No part of a loop is common to two of its rounds.
+      one_cycle = jax.checkpoint(one_cycle, prevent_cse=False)
+    bias = self.skip.bias[...].astype(x.dtype)
+    total = jnp.zeros_like(x[..., :1]) + bias[None, None]
+    given = (
+      jax.tree.map(by_cycle, layers),
+      by_cycle(condition_BFLG, 2),
+      by_cycle(self.skip.kernel[...]),
+    )
+    return jax.lax.scan(one_cycle, (x, total), given)[0][1]
+
+  def _layer(self, x, weights, condition_BFG, dilation, shift):
     """Return the residual path after a layer and its gated unit."""
-    h = self._dilated(x, layer, dilation, shift)
+    taps, bias, residual = weights
+    h = self._dilated(x, taps, bias, dilation, shift)
     h = _add_between_frames(h, condition_BFG, self.samples_per_frame)
     z = _gated(h)
-    flat = z.reshape(-1, self.gate) @ self.residual[layer].astype(z.dtype)
+    flat = z.reshape(-1, self.gate) @ residual.astype(z.dtype)
     return x + flat.reshape(x.shape), z
 
-  def _dilated(self, x, layer, dilation, shift):
+  def _dilated(self, x, taps, bias, dilation, shift):
     """Multiply by all taps at once, then shift the outputs."""
     residual = x.shape[-1]
-    taps = self.taps[layer].reshape(self.kernel, residual, 2 * self.gate)
+    taps = taps.reshape(self.kernel, residual, 2 * self.gate)
     taps = jnp.moveaxis(taps, 0, 1).reshape(residual, -1).astype(x.dtype)
     parts = x.reshape(-1, residual) @ taps
     parts = jnp.split(parts.reshape(*x.shape[:2], -1), self.kernel, axis=-1)
     last = self.kernel - 1
     h = sum(shift(p, (j - last) * dilation) for j, p in enumerate(parts))
-    return h + self.taps_bias[layer].astype(h.dtype)[None, None]
+    return h + bias.astype(h.dtype)[None, None]
 
-  def _head(self, units):
-    x = jax.nn.relu(self.skip(units))
-    return self.logits(jax.nn.relu(self.hidden(x)))
+  def _head(self, skipped):
+    x = jax.nn.relu(self.hidden(jax.nn.relu(skipped)))
+    return self.logits(x)
 
   def start(self, batch, dtype=jnp.float32):
     """Return the state before the first sample: silence.
@@ -294,7 +333,7 @@ class WaveNet(nnx.Module):
     slot = base + sample % reach
     rings = state['rings'].at[slot].set(inputs_LBR)
     units = jnp.moveaxis(units_LBG, 0, 1).reshape(past_B.shape[0], -1)
-    return self._head(units), {'rings': rings, 'sample': sample + 1}
+    return self._head(self.skip(units)), {'rings': rings, 'sample': sample + 1}
 
   def _read_rings(self, rings, reach, base, sample):
     """Return the past taps of every layer, oldest first: (L, B, (k-1) R)."""

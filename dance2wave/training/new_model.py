@@ -77,6 +77,7 @@ def make_model(options: Options, motion_dim: int, key) -> Dance2Wave:
     'num_bands': options.wave.num_bands,
     'is_whitened': options.wave.is_whitened,
     'remat': options.train.remat,
+    'scan': options.train.scan,
   }
   return Dance2Wave(
     pose=pose,

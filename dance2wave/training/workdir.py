@@ -27,6 +27,7 @@ _MAY_CHANGE = (
   'train.max_skipped',
   'train.accumulate',
   'train.remat',
+  'train.scan',
 )
 
 
