@@ -144,7 +144,6 @@ def one_line_errors() -> Iterator[None]:
     with _hearing_sigterm(), _hearing_again():
       yield
   except InputError as error:
-    _finish(error)
     leave(str(error))
   except Interrupted as error:
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -152,25 +151,22 @@ def one_line_errors() -> Iterator[None]:
     leave(str(error), error.status)
   except KeyboardInterrupt as error:
     number = signal_of(error)
-    _finish(error)
     leave(f'stopped by {number.name}', 128 + number)
   except OSError as error:
     if error.errno not in _DISK:
       raise
-    _finish(error)
     leave(
       f'{error.filename or "a file"}: {error.strerror}; expected a place with '
       'room and permission; free some space or choose another place'
     )
 
 
-def _finish(error: BaseException) -> None:
-  """End what the frames of an error hold: a progress bar speaks before it."""
-  traceback.clear_frames(error.__traceback__)
-
-
 def leave(line: str, status: int = 2) -> None:
-  """Print one line to stderr and exit."""
+  """Print one line to stderr and exit, in the handler of an error.
+
+  What the error's frames hold is ended first: a progress bar speaks before.
+  """
+  traceback.clear_frames(sys.exception().__traceback__)
   print(f'dance2wave: {" ".join(line.split())}', file=sys.stderr)
   sys.exit(status)
 

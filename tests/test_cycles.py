@@ -6,42 +6,24 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from engine_cases import make_model
 from flax import nnx
 
 from dance2wave.models.layers import num_cycles
-from dance2wave.models.wavenet import WaveNet
 from dance2wave.training import sequence, sharding
 
 HOP, FRAMES = 10, 16
 CYCLE = (1, 2, 4, 8)
 
 
-def make(cycles=3, **changes):
-  return WaveNet(
-    context_dim=6,
-    num_styles=2,
-    dilations=CYCLE * cycles,
-    kernel=2,
-    residual=8,
-    gate=12,
-    skip=16,
-    num_outputs=12,
-    samples_per_frame=HOP,
-    rngs=nnx.Rngs(0),
-    **changes,
-  )
-
-
-def loss_of(model, mesh=None):
-  """Return a function from parameters to a loss, and random parameters."""
-  graphdef, state = nnx.split(model)
+def loss_of(cycles, mesh=None, **changes):
+  """Return a function from a WaveNet's parameters to a loss, and parameters."""
+  sizes = {'samples_per_frame': HOP, 'dilations': CYCLE * cycles} | changes
+  wave = nnx.merge(*make_model('mixture', sizes=tuple(sizes.items()))).wave
+  graphdef, state = nnx.split(wave)
   rng = np.random.default_rng(0)
-  params = jax.tree.map(
-    lambda p: p + 0.1 * rng.normal(size=p.shape).astype(np.float32),
-    nnx.to_pure_dict(state),
-  )
-  layers = len(model.dilations)
-  condition = rng.normal(size=(2, FRAMES + 1, layers, 24)).astype(np.float32)
+  shape = 2, FRAMES + 1, len(wave.dilations), 2 * wave.gate
+  condition = rng.normal(size=shape).astype(np.float32)
   past = rng.uniform(-1, 1, (2, FRAMES * HOP)).astype(np.float32)
 
   def alone(params, past, condition):
@@ -49,12 +31,12 @@ def loss_of(model, mesh=None):
 
   call = alone
   if mesh is not None:
-    call = sequence.over_time(graphdef, model, mesh, 'data')
+    call = sequence.over_time(graphdef, wave, mesh, 'data')
 
   def loss(params):
     return jnp.mean(call(params, past, condition) ** 2)
 
-  return loss, params
+  return loss, nnx.to_pure_dict(state)
 
 
 @pytest.mark.parametrize('devices', [1, 2])
@@ -62,8 +44,8 @@ def loss_of(model, mesh=None):
 def test_loss_and_gradients_are_those_of_all_layers(remat, devices):
   mesh = sharding.make_mesh(devices, 1) if devices > 1 else None
   found = []
-  for model in (make(), make(scan=True, remat=remat)):
-    loss, params = loss_of(model, mesh)
+  for changes in ({}, {'scan': True, 'remat': remat}):
+    loss, params = loss_of(3, mesh, **changes)
     found.append(jax.jit(jax.value_and_grad(loss))(params))
   for a, b in zip(*map(jax.tree.leaves, found), strict=True):
     np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-7)
@@ -72,7 +54,7 @@ def test_loss_and_gradients_are_those_of_all_layers(remat, devices):
 
 @functools.cache
 def lowered(cycles, **changes):
-  loss, params = loss_of(make(cycles, **changes))
+  loss, params = loss_of(cycles, **changes)
   return jax.jit(jax.grad(loss)).lower(params)
 
 

@@ -21,6 +21,7 @@ from dance2wave.errors import InputError
 from dance2wave.sampling import engines, gpu
 from dance2wave.sampling.gpu import GpuEngine
 from dance2wave.sampling.xla import Draw
+from dance2wave.training import cost
 
 _HAS_GPU = jax.default_backend() == 'gpu'
 _RUNS = 10 if _HAS_GPU else 1
@@ -112,10 +113,8 @@ def equations(jaxpr):
   """Yield all equations of a jaxpr and of those in it."""
   for equation in jaxpr.eqns:
     yield equation
-    for value in jax.tree.leaves(list(equation.params.values())):
-      inner = getattr(value, 'jaxpr', value)
-      if hasattr(inner, 'eqns'):
-        yield from equations(inner)
+    for inner in cost._inner(equation.params.values()):
+      yield from equations(inner)
 
 
 @_OUTPUTS

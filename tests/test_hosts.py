@@ -121,15 +121,15 @@ def test_one_process_that_is_told_to_stop_stops_all_after_a_save(
   assert saved == [str(max(losses(run)))]
 
 
+LARGE = ('jit__update', 'jit__evaluate_dance', 'jit_make_state')
+
+
 def programs(run):
   """Files of compiled programs by the name of the program."""
   found = {name: set() for name in LARGE}
   for path in (run / 'compiled').glob('*-cache'):
     found.setdefault(path.name.split('-')[0], set()).add(path.name)
   return found
-
-
-LARGE = ('jit__update', 'jit__evaluate_dance', 'jit_make_state')
 
 
 @pytest.mark.slow

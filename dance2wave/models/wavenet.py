@@ -258,8 +258,6 @@ class WaveNet(nnx.Module):
       skipped = units.reshape(-1, units.shape[-1]) @ skip.astype(x.dtype)
       return (x, total + skipped.reshape(total.shape)), None
 
-    if self.remat:  # No part of a loop is common to two of its rounds.
-      one_cycle = jax.checkpoint(one_cycle, prevent_cse=False)
     bias = self.skip.bias[...].astype(x.dtype)
     total = jnp.zeros_like(x[..., :1]) + bias[None, None]
     given = (
@@ -267,6 +265,7 @@ class WaveNet(nnx.Module):
       by_cycle(condition_BFLG, 2),
       by_cycle(self.skip.kernel[...]),
     )
+    one_cycle = remade(one_cycle, self.remat, in_loop=True)
     return jax.lax.scan(one_cycle, (x, total), given)[0][1]
 
   def _layer(self, x, weights, condition_BFG, dilation, shift):

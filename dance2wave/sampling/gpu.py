@@ -197,10 +197,11 @@ class GpuEngine:
     """Return the state of other clips, as `XlaEngine.fork` does."""
     row_B = np.pad(row_B, (0, -len(row_B) % self._clips), mode='edge')
     program, place = np.divmod(row_B.reshape(-1, self._clips), self._clips)
-    rings = state['rings'][program[:, 0]]
-    if self._clips == ROWS:
-      rings = state['rings'][program, :, place]
-      rings = jnp.moveaxis(rings, 1, 2)
+    programs, slots, _, residual = state['rings'].shape
+    kinds = ROWS // self._clips
+    shape = programs, slots, kinds, self._clips, residual
+    rings = state['rings'].reshape(shape)[program, :, :, place]
+    rings = jnp.moveaxis(rings, 1, 3).reshape(-1, slots, ROWS, residual)
     return {
       'rings': rings,
       'bent': state['bent'][program, place],
