@@ -48,13 +48,13 @@ def _start(graphdef, params, batch, draw):
   return {'wave': wave.start(rows), 'bent': jnp.zeros(batch)}
 
 
-def _one_sample(wave, draw, carry, inputs):
+def _one_sample(wave, taps, draw, carry, inputs):
   """Advance by one sample; the carry is the engine's state."""
   condition, uniform = inputs
   bent = carry['bent']
   guided = draw.guidance != 1.0
   past = jnp.concatenate([bent, bent]) if guided else bent
-  outputs, state = wave.step(past, condition, carry['wave'])
+  outputs, state = wave.step(past, condition, taps, carry['wave'])
   if guided:
     right, without = jnp.split(outputs, 2)
     outputs = without + draw.guidance * (right - without)
@@ -71,14 +71,15 @@ def _one_sample(wave, draw, carry, inputs):
   return {'wave': state, 'bent': bent}, bent
 
 
-def _one_frame(wave, draw, conditions, uniform_SB2, state):
+def _one_frame(wave, taps, draw, conditions, uniform_SB2, state):
   """Draw a frame's samples (B, S), given conditions (B, L, 2 G) around it."""
   now, then = conditions
   weight = jnp.arange(wave.samples_per_frame) / wave.samples_per_frame
 
   def one_sample(carry, inputs):
     w, uniform = inputs
-    return _one_sample(wave, draw, carry, (now + (then - now) * w, uniform))
+    condition = now + (then - now) * w
+    return _one_sample(wave, taps, draw, carry, (condition, uniform))
 
   state, bent_SB = jax.lax.scan(one_sample, state, (weight, uniform_SB2))
   # unbend rounds: full scale comes out a few ulp above one.
@@ -89,6 +90,7 @@ def _run(
   graphdef, params, context_BFC, style_B, uniform_FSB2, count, state, draw
 ):
   wave = nnx.merge(graphdef, params).wave
+  taps = wave.split_taps()
   if draw.guidance != 1.0:
     context_BFC = jnp.concatenate([context_BFC, jnp.zeros_like(context_BFC)])
     style_B = jnp.concatenate([style_B, jnp.full_like(style_B, -1)])
@@ -101,7 +103,7 @@ def _run(
   def body(frame, carry):
     state, now, samples_FBS = carry
     then, uniform = condition(frame + 1), uniform_FSB2[frame]
-    samples, state = _one_frame(wave, draw, (now, then), uniform, state)
+    samples, state = _one_frame(wave, taps, draw, (now, then), uniform, state)
     return state, then, samples_FBS.at[frame].set(samples)
 
   frames, hop, batch, _ = uniform_FSB2.shape
