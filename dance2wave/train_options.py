@@ -45,8 +45,8 @@ class TrainOptions:
     compute_dtype: 'float32' or 'bfloat16'; parameters stay float32.
     accumulate: parts in which a batch is taken, one after another, to save
       memory; the result is the same but for rounding.
-    remat: keep only the inputs of layers for the gradients, or with `scan`
-      those of a cycle of the WaveNet, to save memory.
+    remat: keep only the inputs of layers for the gradients, and of the
+      WaveNet those of a cycle of its dilations, to save memory.
     scan: compile one cycle of the WaveNet's dilations and go through it for
       each, rather than all layers.
     log_every: steps between lines of metrics.

@@ -6,7 +6,6 @@ from flax import nnx
 
 from dance2wave.datasets import targets
 from dance2wave.models import loudness as loudness_lib
-from dance2wave.models import wavenet
 from dance2wave.models.dance2wave import Dance2Wave
 from dance2wave.models.layers import GatedConv, LocalAttention
 from dance2wave.models.pose_transformer import PoseTransformer, share_look_ahead
@@ -282,28 +281,3 @@ def test_loudness_means_the_same_to_targets_and_to_gains():
   levelled = sound / np.asarray(gains[0])
   rms_db = 20 * np.log10(np.sqrt(np.mean(levelled**2)))
   np.testing.assert_allclose(rms_db, -20.0, atol=0.01)
-
-
-def test_gradients_by_hand_are_those_of_the_formulas():
-  """Of the gate, and of context between frames."""
-  rng = np.random.default_rng(0)
-  hop, frames = 5, 4
-  h, slope = rng.normal(size=(2, 3, frames * hop, 6)).astype(np.float32)
-  context = rng.normal(size=(3, frames + 1, 6)).astype(np.float32)
-
-  def by_formula(h, context):
-    place = np.arange(frames * hop) / hop
-    low, share = place.astype(int), (place % 1)[None, :, None]
-    h = h + context[:, low] * (1 - share) + context[:, low + 1] * share
-    return jnp.tanh(h[..., :3]) * jax.nn.sigmoid(h[..., 3:])
-
-  def ours(h, context):
-    return wavenet._gated(wavenet._add_between_frames(h, context, hop))
-
-  for function in (by_formula, ours):
-    value, back = jax.vjp(function, h, context)
-    found = (value, *back(slope[..., :3]))
-    if function is by_formula:
-      expected = found
-  for a, b in zip(found, expected):
-    np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)

@@ -30,15 +30,12 @@ _ROTARY_PERIOD_S = 64.0
 _MASKED = -1e9
 
 
-def remade(call, is_remade, in_loop=False):
+def remade(call, is_remade):
   """Return a call whose activations may be made again for its gradients.
 
-  That keeps its input alone, and costs the call once more. Of the body of a
-  loop the compiler need not be kept from sharing both.
+  That keeps its input alone, and costs the call once more.
   """
-  if not is_remade:
-    return call
-  return jax.checkpoint(call, prevent_cse=not in_loop)
+  return jax.checkpoint(call) if is_remade else call
 
 
 class Dense(nnx.Module):

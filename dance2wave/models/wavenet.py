@@ -1,12 +1,13 @@
 """WaveNet: raw audio, sample by sample, given context (van den Oord 2016)."""
 
-import functools
+import operator
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from dance2wave.models.layers import Dense, num_cycles, remade, shift_frames
+from dance2wave.models.gated_layers import Weights, gated_layers
+from dance2wave.models.layers import Dense, num_cycles, shift_frames
 from dance2wave.models.quantise import mixture_bias
 from dance2wave.models.timbre import Timbre, said_or_not
 
@@ -23,62 +24,6 @@ def _stacked(rngs, layers, fan_in, fan_out, scale=1.0):
   keys = jax.random.split(rngs.params(), layers)
   draw = jax.vmap(lambda key: _INIT(key, (fan_in, fan_out), jnp.float32))
   return nnx.Param(scale * draw(keys))
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _add_between_frames(h_BTG, frames_BFG, hop):
-  """Add to samples (B, T, G) what frames (B, F + 1, G) are between them."""
-  batch, _, width = h_BTG.shape
-  weight = _weights(hop, h_BTG.dtype)[1][None, None, :, None]
-  now, then = frames_BFG[:, :-1, None], frames_BFG[:, 1:, None]
-  h = h_BTG.reshape(batch, -1, hop, width)
-  return (h + now + (then - now) * weight).reshape(h_BTG.shape)
-
-
-def _weights(hop, dtype):
-  """Return (2, S) how much a frame, and the next, are in the samples after."""
-  then = (jnp.arange(hop) / hop).astype(dtype)
-  return jnp.stack([1 - then, then])
-
-
-def _keep_nothing(h_BTG, frames_BFG, hop):
-  return _add_between_frames(h_BTG, frames_BFG, hop), None
-
-
-def _gather_from_samples(hop, _, slope_BTG):
-  """Return the gradients: as a matrix product, which sums far faster."""
-  batch, _, width = slope_BTG.shape
-  slope = slope_BTG.reshape(batch, -1, hop, width)
-  weights = _weights(hop, slope.dtype)
-  both = jnp.einsum('ks,bfsg->kbfg', weights, slope)
-  now = jnp.pad(both[0], ((0, 0), (0, 1), (0, 0)))
-  then = jnp.pad(both[1], ((0, 0), (1, 0), (0, 0)))
-  return slope_BTG, now + then
-
-
-_add_between_frames.defvjp(_keep_nothing, _gather_from_samples)
-
-
-@jax.custom_vjp
-def _gated(h):
-  """Return tanh(value) sigmoid(gate) of (..., [value | gate])."""
-  value, gate = jnp.split(h, 2, axis=-1)
-  return jnp.tanh(value) * jax.nn.sigmoid(gate)
-
-
-def _keep_input(h):
-  return _gated(h), h
-
-
-def _ungated(h, slope):
-  value, gate = jnp.split(h, 2, axis=-1)
-  value, gate = jnp.tanh(value), jax.nn.sigmoid(gate)
-  of_value = slope * gate * (1 - value * value)
-  of_gate = slope * value * gate * (1 - gate)
-  return (jnp.concatenate([of_value, of_gate], axis=-1),)
-
-
-_gated.defvjp(_keep_input, _ungated)
 
 
 def receptive_field(dilations, kernel):
@@ -99,8 +44,8 @@ class WaveNet(nnx.Module):
   colour what it draws; see `models/envelope.py`.
 
   Attributes:
-    remat: whether a layer's activations, or with `scan` a cycle's, are
-      computed again for gradients rather than kept.
+    remat: whether the activations of a cycle of dilations are computed again
+      for gradients rather than kept.
     scan: whether the cycles of the dilations are one program, gone through for
       each, which is compiled in less time.
     receptive_field: in samples.
@@ -225,68 +170,39 @@ class WaveNet(nnx.Module):
       shift: moves samples in time; another one may fetch them from elsewhere.
     """
     x = self.embed(past_BT[..., None].astype(condition_BFLG.dtype))
-    layers = self.taps[...], self.taps_bias[...], self.residual[...]
-    if self.scan and num_cycles(self.dilations) > 1:
-      return self._head(self._scan(x, layers, condition_BFLG, shift))
-    _, units = self._layers(x, layers, condition_BFLG, shift, self.remat)
-    return self._head(self.skip(units))
-
-  def _layers(self, x, layers, condition_BFLG, shift, remat=False):
-    """Return the residual path after some layers and their gated units."""
-    units = []
-    for index, dilation in enumerate(self.dilations[: len(layers[0])]):
-      call = functools.partial(self._layer, dilation=dilation, shift=shift)
-      weights = [array[index] for array in layers]
-      x, unit = remade(call, remat)(x, weights, condition_BFLG[:, :, index])
-      units.append(unit)
-    return x, jnp.concatenate(units, axis=-1)
-
-  def _scan(self, x, layers, condition_BFLG, shift):
-    """Return the skip path of all layers, cycle by cycle."""
-    count = num_cycles(self.dilations)
-
-    def by_cycle(array, axis=0):
-      shape = array.shape
-      split = count, shape[axis] // count
-      array = array.reshape(*shape[:axis], *split, *shape[axis + 1 :])
-      return jnp.moveaxis(array, axis, 0)
+    cycles = num_cycles(self.dilations)
+    dilations = self.dilations[: len(self.dilations) // cycles]
+    given = self._weights(x.dtype), jnp.moveaxis(condition_BFLG, 2, 0)
+    given = jax.tree.map(lambda a: a.reshape(cycles, -1, *a.shape[1:]), given)
 
     def one_cycle(carry, given):
       x, total = carry
-      layers, condition_BFLG, skip = given
-      x, units = self._layers(x, layers, condition_BFLG, shift)
-      skipped = units.reshape(-1, units.shape[-1]) @ skip.astype(x.dtype)
-      return (x, total + skipped.reshape(total.shape)), None
+      weights, frames_LBFG = given
+      frames = jnp.moveaxis(frames_LBFG, 0, 2)
+      sizes = dilations, self.samples_per_frame, shift, self.remat
+      x, skipped = gated_layers(x, weights, frames, *sizes)
+      return (x, total + skipped), None
 
     bias = self.skip.bias[...].astype(x.dtype)
-    total = jnp.zeros_like(x[..., :1]) + bias[None, None]
-    given = (
-      jax.tree.map(by_cycle, layers),
-      by_cycle(condition_BFLG, 2),
-      by_cycle(self.skip.kernel[...]),
+    carry = x, jnp.zeros_like(x[..., :1]) + bias[None, None]
+    if self.scan and cycles > 1:
+      carry, _ = jax.lax.scan(one_cycle, carry, given)
+    else:
+      for cycle in range(cycles):
+        carry, _ = one_cycle(
+          carry, jax.tree.map(operator.itemgetter(cycle), given)
+        )
+    return self._head(carry[1])
+
+  def _weights(self, dtype):
+    """Return the weights of all layers, to compute with in a dtype."""
+    weights = Weights(
+      self.taps[...],
+      self.taps_bias[...],
+      self.residual[...],
+      self.skip.kernel[...].reshape(len(self.dilations), self.gate, -1),
     )
-    one_cycle = remade(one_cycle, self.remat, in_loop=True)
-    return jax.lax.scan(one_cycle, (x, total), given)[0][1]
-
-  def _layer(self, x, weights, condition_BFG, dilation, shift):
-    """Return the residual path after a layer and its gated unit."""
-    taps, bias, residual = weights
-    h = self._dilated(x, taps, bias, dilation, shift)
-    h = _add_between_frames(h, condition_BFG, self.samples_per_frame)
-    z = _gated(h)
-    flat = z.reshape(-1, self.gate) @ residual.astype(z.dtype)
-    return x + flat.reshape(x.shape), z
-
-  def _dilated(self, x, taps, bias, dilation, shift):
-    """Multiply by all taps at once, then shift the outputs."""
-    residual = x.shape[-1]
-    taps = taps.reshape(self.kernel, residual, 2 * self.gate)
-    taps = jnp.moveaxis(taps, 0, 1).reshape(residual, -1).astype(x.dtype)
-    parts = x.reshape(-1, residual) @ taps
-    parts = jnp.split(parts.reshape(*x.shape[:2], -1), self.kernel, axis=-1)
-    last = self.kernel - 1
-    h = sum(shift(p, (j - last) * dilation) for j, p in enumerate(parts))
-    return h + bias.astype(h.dtype)[None, None]
+    return jax.tree.map(lambda array: array.astype(dtype), weights)
 
   def _head(self, skipped):
     x = jax.nn.relu(self.hidden(jax.nn.relu(skipped)))

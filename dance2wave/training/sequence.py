@@ -60,6 +60,10 @@ def over_time(graphdef, wave, mesh, axis: str):
   def local(params, past_BT, frames, closing):
     shift = functools.partial(_shift, axis)
     condition = _close(axis, frames, closing)
+    # Of the same parameters each device has gradients of its own, to be summed.
+    params = jax.tree.map(
+      lambda p: jax.lax.pcast(p, axis, to='varying'), params
+    )
     return nnx.merge(graphdef, params)(past_BT, condition, shift)
 
   in_time = P(None, axis)
