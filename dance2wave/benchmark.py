@@ -1,6 +1,7 @@
 r"""Measure how fast this is on your machine.
 
-    python -m dance2wave.benchmark [--quick] [--json=PATH] [--compare=PATH]
+    python -m dance2wave.benchmark [--quick] [--cores=1]
+        [--json=PATH] [--compare=PATH]
 
 Every figure is the median of five rounds in which all cases take turns; it
 stands beside a plain loop that does the same, and beside what the machine can
@@ -16,6 +17,7 @@ import sys
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from dance2wave import cores
 from dance2wave.allocator import keep_freed_memory
 from dance2wave.errors import InputError, one_line_errors, parse_flags
 
@@ -23,6 +25,9 @@ _QUICK = flags.DEFINE_bool('quick', False, 'Less of everything: a minute.')
 _JSON = flags.DEFINE_string('json', None, 'File that gets the figures.')
 _COMPARE = flags.DEFINE_string('compare', None, "Another commit's --json file.")
 _VIDEO = flags.DEFINE_string('video', None, 'Of a dancer, to find poses in.')
+_CORES = flags.DEFINE_integer(
+  'cores', None, 'Of the processor that are used; all if not given.'
+)
 _MODEL = flags.DEFINE_enum(
   'model', 'wn30', ['wn30', 'debug'], 'WaveNet of the sampling and training.'
 )
@@ -58,6 +63,8 @@ def main(argv: list[str]) -> None:
         f'unexpected argument {argv[1]!r}; expected flags only; see --help'
       )
     _check_files()
+    if _CORES.value is not None:
+      cores.keep_to(_CORES.value)
     from dance2wave.benchmarks import suite, table
 
     other = table.read(_COMPARE.value) if _COMPARE.value else None

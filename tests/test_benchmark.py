@@ -9,7 +9,15 @@ import pytest
 from command_line import assert_one_line, run
 from small_config import config_with
 
-from dance2wave.benchmarks import plain, rounds, suite, table, wave
+from dance2wave import cores
+from dance2wave.benchmarks import (
+  plain,
+  rounds,
+  suite,
+  surroundings,
+  table,
+  wave,
+)
 from dance2wave.errors import InputError
 from dance2wave.sampling.engines import make_engine
 from dance2wave.sampling.xla import Draw
@@ -89,11 +97,26 @@ def test_a_file_holds_all_and_is_compared(result, tmp_path):
     row['value'] *= 2.0
   other['rows'].pop()
   lines = table.render(result, other).splitlines()
-  found = {line[:24].strip(): line.split()[-1] for line in lines if line}
-  assert found['sampling: cpu, batch 1'] == '0.50'
-  assert found['start: import'] == '2.00'
-  assert lines[-1].endswith('new')
+  found = {line[:24].strip(): line.split()[-2:] for line in lines if line}
+  assert found['sampling: cpu, batch 1'] == ['0.50', '1.00']
+  assert found['start: import'] == ['2.00', '1.00']
+  assert lines[-1].split()[-2:] == ['new', 'new']
   assert 'x other' not in table.render(result)
+
+
+def test_a_process_keeps_to_so_many_cores():
+  code = (
+    'from dance2wave import cores; cores.keep_to(1); '
+    'import jax, os; from dance2wave.sampling import offline; '
+    'print(cores.usable(), len(offline.groups_of(8, 1)))'
+  )
+  assert surroundings.start(['-c', code]).split() == ['1', '1']
+  here = cores.usable()
+  cores.keep_to(here)
+  assert cores.usable() == here
+  for count in (0, here + 1):
+    with pytest.raises(InputError, match=f'--cores={count}, but {here} can'):
+      cores.keep_to(count)
 
 
 def test_rounds_are_interleaved_and_medians_are_taken(monkeypatch):
@@ -127,7 +150,8 @@ def test_a_file_of_something_else_is_refused(tmp_path, text):
 
 
 def test_bad_flags_are_one_line():
-  for flag in ('--json=none/there.json', '--video=none.mp4', '--rounds=0'):
+  bad = '--json=none/there.json', '--video=none.mp4', '--rounds=0', '--cores=0'
+  for flag in bad:
     assert_one_line(run('dance2wave.benchmark', flag), flag[2:7])
 
 
@@ -150,8 +174,8 @@ def test_the_package_is_imported_in_no_time():
 @pytest.mark.slow
 def test_a_quick_run_of_the_command(tmp_path):
   path = tmp_path / 'figures.json'
-  flags = ('--quick', '--model=debug', '--rounds=1', f'--json={path}')
-  done = run('dance2wave.benchmark', *flags, check=True)
+  flags = ('--quick', '--cores=1', '--model=debug', '--rounds=1')
+  done = run('dance2wave.benchmark', *flags, f'--json={path}', check=True)
   assert 'sampling: cpu, batch 64' in done.stdout
-  again = run('dance2wave.benchmark', *flags[:3], f'--compare={path}')
+  again = run('dance2wave.benchmark', *flags, f'--compare={path}')
   assert 'x other' in again.stdout and jax.__version__ in again.stdout

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numba
 import numpy as np
 
+from dance2wave import cores
 from dance2wave.benchmarks.rounds import Case
 from dance2wave.benchmarks.wave import MATMUL, READ
 
@@ -18,7 +19,7 @@ def describe() -> dict:
   return {
     'processor': _processor(),
     'cores': os.cpu_count(),
-    'usable_cores': len(os.sched_getaffinity(0)),
+    'usable_cores': cores.usable(),
     'load': round(os.getloadavg()[0], 2),
     'device': jax.devices()[0].device_kind,
     'backend': jax.default_backend(),

@@ -43,9 +43,9 @@ def _number(value: float) -> str:
   return f'{value:,.0f}' if abs(value) >= 1000 else f'{value:.4g}'
 
 
-def _speed_up(row: dict, other: dict) -> float:
+def _speed_up(row: dict, other: dict, key: str) -> float:
   """Return how many times better a row is than another commit's."""
-  ratio = row['value'] / other['value']
+  ratio = row[key] / other[key]
   return 1 / ratio if row['is_less_better'] else ratio
 
 
@@ -59,14 +59,17 @@ def _cells(row: dict, old: dict | None) -> list[str]:
     f'{100 * row["share"]:.0f} %' if 'share' in row else '',
   ]
   if old is not None:
-    cells.append(
-      f'{_speed_up(row, old[row["name"]]):.2f}' if row['name'] in old else 'new'
-    )
+    cells += [
+      f'{_speed_up(row, old[row["name"]], key):.2f}'
+      if row['name'] in old
+      else 'new'
+      for key in ('value', 'wall_value')
+    ]
   return cells
 
 
 def render(result: dict, other: dict | None = None) -> str:
-  """Return the table, with a column of ratios to another result if given."""
+  """Return the table, with columns of ratios to another result if given."""
   machine = ', '.join(f'{k} {v}' for k, v in result['machine'].items())
   counted = 'core-second' if result['clock'] == 'processor_s' else 'second'
   head = ['what', f'median per {counted}', 'by wall clock']
@@ -74,7 +77,7 @@ def render(result: dict, other: dict | None = None) -> str:
   old = None
   if other is not None:
     old = {row['name']: row for row in other['rows']}
-    head.append('x other')
+    head += ['x other', 'by wall clock']
   cells = [head, *(_cells(row, old) for row in result['rows'])]
   widths = [max(len(line[i]) for line in cells) for i in range(len(head))]
   lines = [

@@ -1,6 +1,7 @@
 """Cases of the WaveNet: sampling by every engine, and training."""
 
 import functools
+from concurrent import futures
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,7 @@ from flax import nnx
 from dance2wave.benchmarks import plain
 from dance2wave.benchmarks.rounds import Case
 from dance2wave.models.wavenet import WaveNet
+from dance2wave.sampling import offline
 from dance2wave.sampling.engines import make_engine
 from dance2wave.sampling.xla import Draw
 from dance2wave.training.losses import wave_nll
@@ -90,14 +92,25 @@ def merged(graphdef, params) -> WaveNet:
 
 
 def draw(bench: Bench, engine, batch: int, frames: int) -> np.ndarray:
-  """Draw samples (B, F x hop) with an engine, from silence on."""
-  audio_BT, _ = engine.run(
-    bench.context(batch, frames),
-    np.full(batch, -1, np.int32),
-    bench.uniform(batch, frames),
-    engine.start(batch),
-  )
-  return np.asarray(audio_BT)
+  """Draw samples (B, F x hop) with an engine, from silence on.
+
+  Clips are spread over processor cores as `Generator` does.
+  """
+  context, uniform = bench.context(batch, frames), bench.uniform(batch, frames)
+
+  def one_group(group):
+    size = len(context[group])
+    audio_BT, _ = engine.run(
+      context[group],
+      np.full(size, -1, np.int32),
+      uniform[:, :, group],
+      engine.start(size),
+    )
+    return np.asarray(audio_BT)
+
+  groups = offline.groups_of(batch, 1)
+  with futures.ThreadPoolExecutor(len(groups)) as threads:
+    return np.concatenate(list(threads.map(one_group, groups)))
 
 
 def sampling(bench: Bench, batches, frames: int) -> list[Case]:

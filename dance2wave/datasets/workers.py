@@ -19,6 +19,7 @@ from concurrent import futures
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
+from dance2wave import cores
 from dance2wave.errors import InputError, sigterm_later
 from dance2wave.media import watchdog
 
@@ -68,13 +69,6 @@ class WorkerDied:
     'the process that read it was killed twice (out of memory, or a crash or '
     'an endless loop in a decoder)'
   )
-
-
-def num_cores() -> int:
-  """Return how many cores this process may use."""
-  if hasattr(os, 'sched_getaffinity'):  # Not on macOS.
-    return len(os.sched_getaffinity(0))
-  return os.cpu_count() or 1
 
 
 def _limit_memory(num_bytes: int) -> None:
@@ -268,7 +262,7 @@ def ordered_map(
   if num_workers == 0:
     yield from map(function, tasks)
     return
-  num_workers, limits = num_workers or num_cores(), limits or Limits()
+  num_workers, limits = num_workers or cores.usable(), limits or Limits()
   tasks, pending = iter(tasks), collections.deque()
   while True:
     try:

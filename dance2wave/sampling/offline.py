@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-import os
 import threading
 from concurrent import futures
 
@@ -10,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dance2wave import cores
 from dance2wave.errors import InputError
 from dance2wave.options import Options
 from dance2wave.sampling import search
@@ -172,7 +172,7 @@ class Generator:
     keys = self.keys(seed, rows)
     drawn = (len(heard.gain_FB) - 1) * len(dances) * self.best_of
     shares = _Shares(drawn, progress)
-    groups = _groups(len(dances), self.num_devices)
+    groups = groups_of(len(dances), self.num_devices)
 
     def one_group(number, group):
       mine = heard.map(lambda x: x[:, group])
@@ -257,13 +257,13 @@ def _devices():
   return jax.local_devices()[:count]
 
 
-def _groups(num_clips, num_devices):
+def groups_of(num_clips, num_devices):
   """Split clips over devices, and over processor cores: each step is small.
 
   An accelerator takes all of its clips at once.
   """
-  cores = os.cpu_count() if jax.default_backend() == 'cpu' else 1
-  count = max(1, min(max(cores, num_devices), num_clips))
+  workers = cores.usable() if jax.default_backend() == 'cpu' else 1
+  count = max(1, min(max(workers, num_devices), num_clips))
   size = -(-num_clips // count)
   return [slice(i, i + size) for i in range(0, num_clips, size)]
 
