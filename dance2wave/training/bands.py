@@ -12,14 +12,18 @@ from dance2wave.training import sharding
 from dance2wave.training.losses import timbre_loss
 
 
-def levelled(options, batch):
+def levelled(options, mesh, batch):
   """Return the sound (B, T) as loud at any time, or as it is."""
-  audio_BT = batch['audio_BT']
   if not options.wave.is_levelled:
-    return audio_BT
-  closed = jnp.pad(batch['loudness_BF'], ((0, 0), (0, 1)), mode='edge')
-  gain_BT = gain_of_samples(closed, options.samples_per_frame)
-  return jnp.clip(audio_BT / gain_BT, -1.0, 1.0)
+    return batch['audio_BT']
+
+  def level(audio_BT, loudness_BF):
+    closed = jnp.pad(loudness_BF, ((0, 0), (0, 1)), mode='edge')
+    gain_BT = gain_of_samples(closed, options.samples_per_frame)
+    return jnp.clip(audio_BT / gain_BT, -1.0, 1.0)
+
+  # Else a sample might be of another class in another number of clips.
+  return sharding.by_clips(level, mesh)(batch['audio_BT'], batch['loudness_BF'])
 
 
 def bands_and_loss(
@@ -36,7 +40,7 @@ def bands_and_loss(
     num_bands=options.wave.num_bands,
   )
   mine = part.of(batch)
-  true_BFK = sharding.by_clips(true_levels, mesh)(levelled(options, mine))
+  true_BFK = sharding.by_clips(true_levels, mesh)(levelled(options, mesh, mine))
   said_BFK = wave.timbre(context_BFC, label_BS)
   return said_BFK, true_BFK, timbre_loss(said_BFK, true_BFK, mine, batch)
 

@@ -33,7 +33,7 @@ def cut_window(options: Options, mesh, context_BFC, bands_BFK, batch, start_B):
   """
   hop, frames = options.samples_per_frame, options.window_frames
   reach = ORDER * options.wave.is_whitened
-  sound_BT = jnp.pad(levelled(options, batch), ((0, 0), (reach, 0)))
+  sound_BT = jnp.pad(levelled(options, mesh, batch), ((0, 0), (reach, 0)))
   sound_BT = _cut(sound_BT, start_B * hop, reach + frames * hop)
   context_BFC, bands_BFK = jax.tree.map(
     lambda x: _cut(x, start_B, frames + 1), (context_BFC, bands_BFK)
