@@ -66,9 +66,11 @@ def _gather_from_samples(hop, _, slope_BTG):
   batch, _, width = slope_BTG.shape
   slope = slope_BTG.reshape(batch, -1, hop, width)
   weights = _weights(hop, slope.dtype)
-  both = jnp.einsum('ks,bfsg->kbfg', weights, slope)
-  now = jnp.pad(both[0], ((0, 0), (0, 1), (0, 0)))
-  then = jnp.pad(both[1], ((0, 0), (1, 0), (0, 0)))
+  # One product for each frame, which moves nothing about.
+  weights = jnp.broadcast_to(weights, (*slope.shape[:2], *weights.shape))
+  both = jnp.einsum('bfks,bfsg->bfkg', weights, slope)
+  now = jnp.pad(both[:, :, 0], ((0, 0), (0, 1), (0, 0)))
+  then = jnp.pad(both[:, :, 1], ((0, 0), (1, 0), (0, 0)))
   return slope_BTG, now + then
 
 
