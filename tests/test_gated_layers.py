@@ -80,6 +80,17 @@ def test_outputs_and_gradients_are_those_of_the_formulas(kernel, remat):
     np.testing.assert_allclose(a, b, rtol=2e-4, atol=1e-4 * np.abs(b).max())
 
 
+@pytest.mark.parametrize('used', [0, 1])
+def test_of_two_outputs_one_may_be_used(used):
+  inputs = make_inputs(2)
+  found, expected = (
+    differentiated(lambda *x, call=call: call(*x)[used : used + 1], inputs)
+    for call in (ours(True), by_formula)
+  )
+  for a, b in zip(found, expected, strict=True):
+    np.testing.assert_allclose(a, b, rtol=2e-4, atol=1e-4 * np.abs(b).max())
+
+
 def test_what_is_made_again_is_what_it_was():
   inputs = make_inputs(2)
   kept, again = (differentiated(ours(remat), inputs) for remat in (False, True))

@@ -34,15 +34,14 @@ class Weights(NamedTuple):
 
 
 class Kept(NamedTuple):
-  """What gradients need, of every layer or of the first alone."""
+  """What gradients need of every layer; each (B, T, ...)."""
 
   x: list
   unit: list
   gate: list
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def add_between_frames(h_BTG, frames_BFG, hop):
+def _add_between_frames(h_BTG, frames_BFG, hop):
   """Add to samples (B, T, G) what frames (B, F + 1, G) are between them."""
   batch, _, width = h_BTG.shape
   weight = _weights(hop, h_BTG.dtype)[1][None, None, :, None]
@@ -57,24 +56,20 @@ def _weights(hop, dtype):
   return jnp.stack([1 - then, then])
 
 
-def _keep_nothing(h_BTG, frames_BFG, hop):
-  return add_between_frames(h_BTG, frames_BFG, hop), None
+def _gather_from_samples(slope_BTG, hop):
+  """Return the gradients of the frames that were added between.
 
-
-def _gather_from_samples(hop, _, slope_BTG):
-  """Return the gradients: as a matrix product, which sums far faster."""
+  As a matrix product, which sums far faster; one for each frame moves nothing
+  about.
+  """
   batch, _, width = slope_BTG.shape
   slope = slope_BTG.reshape(batch, -1, hop, width)
   weights = _weights(hop, slope.dtype)
-  # One product for each frame, which moves nothing about.
   weights = jnp.broadcast_to(weights, (*slope.shape[:2], *weights.shape))
   both = jnp.einsum('bfks,bfsg->bfkg', weights, slope)
   now = jnp.pad(both[:, :, 0], ((0, 0), (0, 1), (0, 0)))
   then = jnp.pad(both[:, :, 1], ((0, 0), (1, 0), (0, 0)))
-  return slope_BTG, now + then
-
-
-add_between_frames.defvjp(_keep_nothing, _gather_from_samples)
+  return now + then
 
 
 def _times(x, matrix):
@@ -122,7 +117,7 @@ def _forward(x, weights, condition_BFLG, dilations, hop, shift):
   for layer, dilation in enumerate(dilations):
     h = _dilated(x, weights.taps_LKG[layer], dilation, shift)
     h = h + weights.bias_LG[layer][None, None]
-    h = add_between_frames(h, condition_BFLG[:, :, layer], hop)
+    h = _add_between_frames(h, condition_BFLG[:, :, layer], hop)
     value, gate = jnp.split(h, 2, axis=-1)
     gate = jax.nn.sigmoid(gate)
     unit = jnp.tanh(value) * gate
@@ -167,8 +162,11 @@ def _tied(x, slope):
 
 def _gradients(dilations, hop, shift, remat, saved, slopes):
   x, weights, condition_BFLG, kept = saved
-  # Nothing follows the last layer of all: of its residual path there is none.
-  of_x, of_skipped = (None if _is_zero(slope) else slope for slope in slopes)
+  of_x, of_skipped = slopes
+  if _is_zero(of_skipped):
+    of_skipped = jnp.zeros(of_skipped.shape, of_skipped.dtype)
+  # The residual path after the last layer of all goes nowhere.
+  of_x = None if _is_zero(of_x) else of_x
   if remat:
     x = _tied(_tied(x, of_skipped), of_skipped if of_x is None else of_x)
     kept = _forward(x, weights, condition_BFLG, dilations, hop, shift)[1]
@@ -208,7 +206,7 @@ def _layer_gradients(kept, weights, slopes, sizes):
   of_value = of_unit * (gate - unit * unit / jnp.maximum(gate, least))
   of_gate = of_unit * unit * (1 - gate)
   of_h = jnp.concatenate([of_value, of_gate], axis=-1)
-  of_frames = _gather_from_samples(hop, None, of_h)[1]
+  of_frames = _gather_from_samples(of_h, hop)
   width = x.shape[-1]
   kernel = len(taps) // width
   of_parts = _undilated(of_h, kernel, dilation, shift)
