@@ -36,8 +36,9 @@ from typing import Any
 import tqdm
 from absl import app, flags
 
+from dance2wave import cores
 from dance2wave.datasets.video_clips import SUFFIXES
-from dance2wave.datasets.workers import WorkerDied, num_cores, ordered_map
+from dance2wave.datasets.workers import WorkerDied, ordered_map
 from dance2wave.errors import InputError, one_line_errors
 from dance2wave.media.audio import replacing
 from dance2wave.pose.model_file import find_model, import_mediapipe
@@ -289,7 +290,7 @@ def run(
         todo[key] = dataclasses.replace(job, model=model)
   _make(output)
   start_s, num_frames = time.monotonic(), 0
-  workers = max(1, num_cores() // 2) if num_workers is None else num_workers
+  workers = max(1, cores.usable() // 2) if num_workers is None else num_workers
   rows = {job.name: finished.get(keys[job.name]) for job in jobs}
   for row in measure_all(todo, ledger, workers):
     rows[row['path']] = row

@@ -18,8 +18,9 @@ from collections.abc import Iterable, Iterator, Sequence
 import tqdm
 from absl import app, flags
 
+from dance2wave import cores
 from dance2wave.datasets.work import Failure
-from dance2wave.datasets.workers import WorkerDied, num_cores, ordered_map
+from dance2wave.datasets.workers import WorkerDied, ordered_map
 from dance2wave.errors import InputError, one_line_errors
 from dance2wave.pose.model_file import find_model, import_mediapipe
 from data_prep.pose_job import PoseJob, extract_one, is_finished
@@ -145,7 +146,7 @@ def run(
       'that may be written; choose another --output'
     ) from None
   start_s = time.monotonic()
-  workers = max(1, num_cores() // 2) if num_workers is None else num_workers
+  workers = max(1, cores.usable() // 2) if num_workers is None else num_workers
   num_frames, num_failed = extract_all(todo, output, workers)
   took_s = max(time.monotonic() - start_s, 1e-3)
   print(

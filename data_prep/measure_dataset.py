@@ -23,12 +23,12 @@ import numpy as np
 from absl import app, flags
 from array_record.python import array_record_module
 
+from dance2wave import cores
 from dance2wave.datasets import video_clips
 from dance2wave.datasets.opening import make_builder, open_source, split_names
 from dance2wave.datasets.schema import Clip, clip_features
 from dance2wave.datasets.video_clips import SAMPLE_RATE_HZ, Video
 from dance2wave.datasets.work import Recorder
-from dance2wave.datasets.workers import num_cores
 from dance2wave.errors import InputError, one_line_errors
 from dance2wave.media.audio import read_audio
 from dance2wave.media.video import VideoInfo, probe, read_frames
@@ -184,7 +184,9 @@ def main(argv: Sequence[str]) -> None:
         f'{len(argv) - 1} datasets named; expected one; name it in the command'
       )
     values = flags.FLAGS
-    print(f'{num_cores()} cores, load average {os.getloadavg()[0]:.1f} before')
+    print(
+      f'{cores.usable()} cores, load average {os.getloadavg()[0]:.1f} before'
+    )
     lines = measure_dataset(
       argv[1],
       values.data_dir,

@@ -130,19 +130,27 @@ def sum_head_losses(losses):
 
 
 def wave_nll(
-  outputs_BTO, audio_BT, mask_BT, whole_BT=None, *, levels, is_mixture
+  outputs_BTO,
+  audio_BT,
+  mask_BT,
+  whole_BT=None,
+  *,
+  levels,
+  is_mixture,
+  codes_BT=None,
 ):
   """Return the mean negative log likelihood, in nats per sample.
 
   Both outputs are over the same mu-law levels, so that they compare.
   `whole_BT` is the mask of the batch that these clips are a part of; see
-  `masked_mean`.
+  `masked_mean`. `codes_BT` are the samples' classes where they are known.
   """
   if is_mixture:
     log_prob = mixture_log_prob(outputs_BTO, bend(audio_BT, levels), levels)
     return masked_mean(-log_prob, mask_BT, whole_BT)
   logits = outputs_BTO.astype(jnp.float32)
-  codes = mu_law_encode(audio_BT, levels)
-  picked = jnp.take_along_axis(logits, codes[..., None], axis=-1)[..., 0]
+  if codes_BT is None:
+    codes_BT = mu_law_encode(audio_BT, levels)
+  picked = jnp.take_along_axis(logits, codes_BT[..., None], axis=-1)[..., 0]
   nll = jax.nn.logsumexp(logits, axis=-1) - picked
   return masked_mean(nll, mask_BT, whole_BT)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from dance2wave.models.envelope import ORDER, whiten
 from dance2wave.models.parts import WHOLE
-from dance2wave.models.quantise import bend, log_step
+from dance2wave.models.quantise import bend, log_step, mu_law_encode
 from dance2wave.options import Options
 from dance2wave.training import sharding
 from dance2wave.training.bands import bands_and_loss, levelled, told_bands
@@ -130,6 +130,12 @@ def _is_kept(options, key, shape, part):
   return part.of(jax.random.uniform(drop_key, (clips, samples)) >= share)
 
 
+def _codes(options, mesh, audio_BT):
+  """Return the classes of samples, whatever the number of clips."""
+  encode = functools.partial(mu_law_encode, levels=options.wave.levels)
+  return sharding.by_clips(encode, mesh)(audio_BT)
+
+
 def window_nll(
   options,
   mesh,
@@ -176,6 +182,7 @@ def window_nll(
     whole,
     levels=options.wave.levels,
     is_mixture=options.wave.output == 'mixture',
+    codes_BT=_codes(options, mesh, window['audio']),
   )
   return nll + masked_mean(window['finer'], window['mask'], whole)
 
