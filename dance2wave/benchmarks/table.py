@@ -77,7 +77,7 @@ def render(result: dict, other: dict | None = None) -> str:
   old = None
   if other is not None:
     old = {row['name']: row for row in other['rows']}
-    head += ['x other', 'by wall clock']
+    head += ['x other', 'x other by clock']
   cells = [head, *(_cells(row, old) for row in result['rows'])]
   widths = [max(len(line[i]) for line in cells) for i in range(len(head))]
   lines = [

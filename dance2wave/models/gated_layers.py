@@ -167,10 +167,10 @@ def _gradients(dilations, hop, shift, remat, saved, slopes):
     of_skipped = jnp.zeros(of_skipped.shape, of_skipped.dtype)
   # The residual path after the last layer of all goes nowhere.
   of_x = None if _is_zero(of_x) else of_x
-  if remat:
-    x = _tied(_tied(x, of_skipped), of_skipped if of_x is None else of_x)
-    kept = _forward(x, weights, condition_BFLG, dilations, hop, shift)[1]
   before = of_skipped if of_x is None else _tied(of_skipped, of_x)
+  if remat:
+    x = _tied(x, before)
+    kept = _forward(x, weights, condition_BFLG, dilations, hop, shift)[1]
   skip = weights.skip_LGS.reshape(-1, of_skipped.shape[-1])
   of_units = jnp.split(_times(before, skip.T), len(dilations), axis=-1)
   found = []

@@ -187,7 +187,7 @@ class WaveNet(nnx.Module):
     carry = x, jnp.zeros_like(x[..., :1]) + bias[None, None]
     if self.scan and cycles > 1:
       carry, _ = jax.lax.scan(one_cycle, carry, given)
-    else:
+    else:  # Unrolled, a scan splits channels where only clips are to be split.
       for cycle in range(cycles):
         carry, _ = one_cycle(
           carry, jax.tree.map(operator.itemgetter(cycle), given)
