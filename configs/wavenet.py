@@ -126,6 +126,7 @@ def get_config(dataset='synthetic_dance'):
   config.sample.loudness_range = 1.4
   config.sample.loudness_middle = 0.567
   config.sample.best_of = 1
+  config.sample.weights = 'float32'
   config.sample.lead_s = 0.005  # measured on the validation split
   config.sample.seed = 0
   return config.lock()

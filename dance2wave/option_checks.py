@@ -131,6 +131,7 @@ def _check_choices(o):
     'wave.output': (o.wave.output, ('softmax', 'mixture')),
     'pose.encoder': (o.pose.encoder, ('transformer', 'st_gcn')),
     'train.optimizer': (o.train.optimizer, ('muon', 'adam')),
+    'sample.weights': (o.sample.weights, ('float32', 'int8')),
     'train.compute_dtype': (o.train.compute_dtype, ('float32', 'bfloat16')),
   }
   for key, (value, allowed) in choices.items():

@@ -92,6 +92,8 @@ class SampleOptions:
     loudness_middle: that middle, from 0, -60 dB of full scale, to 1, 0 dB.
     best_of: candidates of which the one that follows the dance best is kept,
       block by block; see `sampling/search.py`. 1 is no search.
+    weights: what the WaveNet's matrices are rounded to, 'float32' or 'int8';
+      see `sampling/weights.py`.
     lead_s: the sound is played so much earlier than it was drawn, because the
       WaveNet's strokes come late by as much.
     seed: of the draws.
@@ -108,6 +110,7 @@ class SampleOptions:
   loudness_range: float = 1.0
   loudness_middle: float = 0.5
   best_of: int = 1
+  weights: str = 'float32'
 
 
 @dataclasses.dataclass(frozen=True)

@@ -27,6 +27,9 @@ _STYLE = flags.DEFINE_string('style', None, 'Default: the dance decides.')
 _STYLE_STRENGTH = flags.DEFINE_float(
   'style_strength', None, 'Of --style. Default: as in the config.'
 )
+_WEIGHTS = flags.DEFINE_enum(
+  'weights', None, ['float32', 'int8'], 'Of the WaveNet. Default: the config.'
+)
 _DRAW = (_TEMPERATURE, _TOP_P, _GUIDANCE, _STYLE_STRENGTH)
 _TEMPO = flags.DEFINE_float('tempo', None, 'Beats per minute that are wanted.')
 _ENERGY = flags.DEFINE_float('energy', None, 'Mean level wanted, in dB.')
@@ -57,7 +60,7 @@ def _sample() -> None:
   mine = [jobs[row] for row in hosts.share(len(jobs))]
   with files.held_outputs(jobs, mine):
     options, graphdef, params = warm_start.load_player(workdir)
-    draw = offline.make_draw(options, **changes)
+    draw = offline.make_draw(options, **changes, weights=_WEIGHTS.value)
     generator = offline.Generator(
       options,
       graphdef,

@@ -19,7 +19,9 @@ from flax import nnx
 from dance2wave.models import quantise
 from dance2wave.models.wavenet import WaveNet
 from dance2wave.sampling import draw as draw_lib
-from dance2wave.sampling.xla import Draw, XlaEngine
+from dance2wave.sampling.engines import make_engine
+from dance2wave.sampling.weights import rounded
+from dance2wave.sampling.xla import Draw
 
 _TIE = 1e-5  # A hundred times what rounding moves a boundary by.
 CONTEXT, HOP = 12, 320
@@ -147,7 +149,8 @@ def make_case(batch, frames, output='softmax', kernel=2, sizes=(), **draw):
   """Return settled draws and what the reference makes of them."""
   model = make_model(output, kernel, sizes)
   draw = Draw(is_mixture=output == 'mixture', **draw)
-  reference = XlaEngine(*model, draw)
+  reference = make_engine('xla', *model, draw)
+  graphdef, params = model[0], rounded(model[1], draw.weights)
   shape = batch, frames + 1, CONTEXT
   context = jax.random.normal(jax.random.key(1), shape)
   style = jnp.arange(batch) % 3 - 1
@@ -156,7 +159,9 @@ def make_case(batch, frames, output='softmax', kernel=2, sizes=(), **draw):
   for _ in range(5):
     start = reference.start(batch)
     audio, _ = reference.run(context, style, uniform, start)
-    outputs = whole_sequence_outputs(*model, draw, context, style, audio)
+    outputs = whole_sequence_outputs(
+      graphdef, params, draw, context, style, audio
+    )
     uniform, ties = settle(uniform, outputs, draw)
     assert ties < 1e-2 * audio.size
     if not ties:

@@ -10,7 +10,7 @@ import pytest
 from engine_cases import CONTEXT, HOP, make_case, make_model, tokens
 
 from dance2wave.errors import InputError
-from dance2wave.sampling import cpu_draw, cpu_kernel, engines, tiles
+from dance2wave.sampling import cpu_draw, cpu_kernel, engines, tiles, weights
 from dance2wave.sampling.cpu import CpuEngine
 from dance2wave.sampling.xla import Draw
 
@@ -46,9 +46,9 @@ def test_mixture_samples_are_those_of_the_reference(draw):
 
 
 def test_pieces_are_the_same_as_all_at_once():
-  case = make_case(11, 4, sizes=_LONG)
+  case = make_case(35, 4, sizes=_LONG)
   engine = CpuEngine(*case.model, case.draw)
-  state, parts = engine.start(11), []
+  state, parts = engine.start(35), []
   for i, j in ((0, 1), (1, 3), (3, 4)):
     context, uniform = case.context[:, i : j + 1], case.uniform[i:j]
     part, state = engine.run(context, case.style, uniform, state)
@@ -58,38 +58,44 @@ def test_pieces_are_the_same_as_all_at_once():
 
 
 def test_a_clip_does_not_depend_on_its_neighbours():
-  """Eleven clips are a block of eight and one of three."""
-  case = make_case(11, 4, sizes=_LONG)
+  """35 clips are a block of 32 and one of three."""
+  case = make_case(35, 4, sizes=_LONG)
   together = case.run(CpuEngine)
   np.testing.assert_array_equal(tokens(together), tokens(case.audio))
-  for clips in (slice(2, 3), slice(5, 11), slice(10, 11)):
+  for clips in (slice(2, 3), slice(20, 31), slice(34, 35)):
     some = case.run(CpuEngine, clips)
     np.testing.assert_array_equal(tokens(some), tokens(together[clips]))
 
 
+@pytest.mark.parametrize('is_bytes', [False, True])
 @pytest.mark.parametrize('inputs, outputs', [(16, 16), (7, 112), (64, 320)])
 def test_products_are_right_and_a_row_does_not_depend_on_the_others(
-  inputs, outputs
+  inputs, outputs, is_bytes
 ):
   rng = np.random.default_rng(0)
   w_IO = rng.normal(size=(inputs, outputs)).astype(np.float32)
-  x_RI = rng.normal(size=(9, inputs)).astype(np.float32)
-  packed, multiply = tiles.pack(w_IO), tiles.compile_multiply()
-  start_RO = rng.normal(size=(9, outputs)).astype(np.float32)
+  x_RI = rng.normal(size=(11, inputs)).astype(np.float32)
+  packed, multiply = tiles.pack(w_IO), tiles.compile_multiply(is_bytes)
+  if is_bytes:
+    numbers, scale = weights.to_bytes(w_IO)
+    packed, w_IO = tiles.pack_bytes(numbers, scale[0]), numbers * scale
+  start_RO = rng.normal(size=(11, outputs)).astype(np.float32)
 
   def product(first, rows):
     out, x = start_RO[first:].copy(), x_RI[first:].copy()
     addresses = (out.ctypes.data, x.ctypes.data, packed.ctypes.data)
     out_at, x_at, w_at = map(pointer, addresses)
+    if is_bytes:
+      w_at = ctypes.cast(w_at, ctypes.POINTER(ctypes.c_int8))
     multiply(out_at, outputs, x_at, inputs, rows, w_at, inputs, outputs)
     np.testing.assert_array_equal(out[rows:], start_RO[first + rows :])
     return out[:rows]
 
-  whole = product(0, 9)
+  whole = product(0, 11)
   np.testing.assert_allclose(whole, start_RO + x_RI @ w_IO, atol=1e-4)
-  for first in range(9):
-    for rows in (1, 2, 3, 5):
-      some = product(first, min(rows, 9 - first))
+  for first in range(11):
+    for rows in (1, 2, 3, 5, 8, 9):
+      some = product(first, min(rows, 11 - first))
       np.testing.assert_array_equal(some, whole[first : first + len(some)])
 
 

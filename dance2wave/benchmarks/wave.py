@@ -121,12 +121,14 @@ def sampling(bench: Bench, batches, frames: int) -> list[Case]:
     batches: clips at once.
     frames: of 8 clips or more; fewer are drawn longer.
   """
-  names = ['cpu', 'xla']
+  wanted = {'cpu': 'float32', 'cpu int8': 'int8', 'xla': 'float32'}
   if jax.default_backend() == 'gpu':
-    names.append('gpu')
+    wanted['gpu'] = 'float32'
   engines = {
-    name: make_engine(name, bench.graphdef, bench.params, Draw())
-    for name in names
+    label: make_engine(
+      label.split()[0], bench.graphdef, bench.params, Draw(weights=weights)
+    )
+    for label, weights in wanted.items()
   }
   cases = []
   for batch in batches:
@@ -136,11 +138,13 @@ def sampling(bench: Bench, batches, frames: int) -> list[Case]:
     few = max(64 // batch, 16)
     run = functools.partial(plain.draw, bench, batch, few)
     cases.append(Case(base, 'samples', batch * few, run))
-    bound = (READ, bench.read_bytes) if batch == 1 else (MATMUL, bench.products)
     for name, engine in engines.items():
+      reads = batch == 1 and wanted[name] == 'float32'
+      bound = READ if reads else MATMUL
+      needs = bench.read_bytes if reads else bench.products
       run = functools.partial(draw, bench, engine, batch, count)
       label = f'sampling: {name}, batch {batch}'
-      cases.append(Case(label, 'samples', work, run, base, *bound))
+      cases.append(Case(label, 'samples', work, run, base, bound, needs))
   return cases
 
 

@@ -25,7 +25,8 @@ from dance2wave.sampling.cpu_kernel import (
 )
 from dance2wave.sampling.draw import BLOCK
 from dance2wave.sampling.listen import in_company
-from dance2wave.sampling.tiles import pack, pad
+from dance2wave.sampling.tiles import pack, pack_bytes, pad
+from dance2wave.sampling.weights import to_bytes
 
 _COMPILING = threading.Lock()
 
@@ -45,42 +46,72 @@ def _aligned(size):
 
 def _padded(array, *axes):
   """Pad the named axes with zeros to whole vectors."""
-  array = np.asarray(array, np.float32)
+  array = np.asarray(array)
   widths = [(0, 0)] * array.ndim
   for axis in axes:
     widths[axis] = (0, pad(array.shape[axis]) - array.shape[axis])
   return np.pad(array, widths)
 
 
-def _pack_layers(wave):
+class _Floats:
+  """How matrices are given to the kernel as float32."""
+
+  dtype = np.float32
+
+  @staticmethod
+  def split(weights_IO):
+    """Return the matrices and the scales of their outputs."""
+    weights_IO = np.asarray(weights_IO, np.float32)
+    return weights_IO, np.ones_like(weights_IO[..., :1, :])
+
+  @staticmethod
+  def pack(numbers_IO, scale_O):
+    """Return one as the kernel reads it."""
+    return pack(numbers_IO)
+
+
+class _Bytes:
+  """How matrices are given to the kernel as whole numbers and scales."""
+
+  dtype = np.int8
+  split, pack = staticmethod(to_bytes), staticmethod(pack_bytes)
+
+
+def _pack_layers(wave, form):
   """Yield every matrix of the layers in the order of use."""
   layers, gate = len(wave.dilations), wave.gate
   residual = wave.residual.shape[-1]
-  taps = np.asarray(wave.taps[...]).reshape(
-    layers, wave.kernel, residual, 2, gate
-  )
+  taps, of_taps = form.split(wave.taps[...])
+  taps = taps.reshape(layers, wave.kernel, residual, 2, gate)
   taps = _padded(taps, 2, 4)
   taps = taps.reshape(*taps.shape[:3], -1)
-  out = _padded(wave.residual[...], 1, 2)
+  of_taps = _padded(of_taps.reshape(layers, 2, gate), 2).reshape(layers, -1)
   skip = np.asarray(wave.skip.kernel[...]).reshape(layers, gate, -1)
-  skip = _padded(skip, 1, 2)
+  paths = [form.split(m) for m in (wave.residual[...], skip)]
+  out = np.concatenate([_padded(m, 1, 2) for m, _ in paths], axis=2)
+  of_out = np.concatenate([_padded(scale, 2) for _, scale in paths], axis=2)
   for layer in range(layers):
-    yield from (pack(tap) for tap in taps[layer])
-    yield pack(np.concatenate([out[layer], skip[layer]], axis=1))
+    yield from (form.pack(tap, of_taps[layer]) for tap in taps[layer])
+    yield form.pack(out[layer], of_out[layer, 0])
 
 
-def _pack_net(wave, levels):
+def _pack_head(matrix_IO, form):
+  numbers, scale = form.split(matrix_IO)
+  return form.pack(_padded(numbers, 0, 1), _padded(scale, 1)[0])
+
+
+def _pack_net(wave, levels, form):
   """Return the WaveNet's parameters as the kernel reads them."""
   matrices = [
-    *_pack_layers(wave),
-    pack(_padded(wave.hidden.kernel[...], 0, 1)),
-    pack(_padded(wave.logits.kernel[...], 0, 1)),
+    *_pack_layers(wave, form),
+    _pack_head(wave.hidden.kernel[...], form),
+    _pack_head(wave.logits.kernel[...], form),
   ]
-  packed = _aligned(sum(m.size for m in matrices))
+  packed = _aligned(sum(m.nbytes for m in matrices) // 4).view(form.dtype)
   np.concatenate(matrices, out=packed)
   embed = np.concatenate([wave.embed.kernel[...], wave.embed.bias[...][None]])
   return Net(
-    packed=_frozen(packed),
+    packed=_frozen(packed, form.dtype),
     embed_2R=_frozen(_padded(embed, 1)),
     skip_S=_frozen(_padded(wave.skip.bias[...], 0)),
     hidden_S=_frozen(_padded(wave.hidden.bias[...], 0)),
@@ -144,7 +175,8 @@ class CpuEngine:
     wave = nnx.merge(graphdef, params).wave
     self.params, self._draw = params, draw
     self._hop, self._each = wave.samples_per_frame, 1 + (draw.guidance != 1.0)
-    self._net = _pack_net(wave, draw.levels)
+    form = {'float32': _Floats, 'int8': _Bytes}[draw.weights]
+    self._net = _pack_net(wave, draw.levels, form)
     self._gate, self._reach = pad(wave.gate), wave.receptive_field - 1
     classes = self._net.num_outputs // (3 if draw.is_mixture else 1)
     self._choice = Choice(

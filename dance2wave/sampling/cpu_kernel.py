@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numba
 import numpy as np
+from numba.extending import overload
 
 from dance2wave.sampling.cpu_draw import (
   clip,
@@ -25,10 +26,10 @@ from dance2wave.sampling.cpu_draw import (
 )
 from dance2wave.sampling.tiles import compile_multiply
 
-CLIPS = 8  # Of a block; more reuse of weights gains nothing.
+CLIPS = 32  # Of a block: they share the weights that are read.
 # Beyond these, tanh and sigmoid are constant to 1e-13 and 1e-17.
 _TANH_END, _SIGMOID_END = np.float32(30), np.float32(40)
-_multiply = compile_multiply()
+_floats, _bytes = compile_multiply(), compile_multiply(is_bytes=True)
 _TWO, _ZERO = np.float32(2), np.float32(0)
 
 
@@ -123,14 +124,37 @@ def _rectify(source, at, target, rows):
       target[row, i] = _ZERO if x < _ZERO else x
 
 
+def _multiply(out, x, inputs, rows, packed):
+  """Add a packed matrix times rows of x; return its size in `packed`."""
+  raise NotImplementedError  # Numba takes one of the two below.
+
+
+@overload(_multiply)
+def _choose_multiply(out, x, inputs, rows, packed):
+  is_bytes = packed.dtype == numba.types.int8
+  multiply, scales = (_bytes, 4) if is_bytes else (_floats, 0)
+
+  def chosen(out, x, inputs, rows, packed):
+    width = out.shape[1]
+    multiply(
+      out.ctypes,
+      width,
+      x.ctypes,
+      x.shape[1],
+      rows,
+      packed.ctypes,
+      inputs,
+      width,
+    )
+    return (inputs + scales) * width
+
+  return chosen
+
+
 @jit
 def _add_product(net, out, x, inputs, rows, at):
   """Add the matrix at `at` times rows of x; return where the next begins."""
-  width, weights = out.shape[1], net.packed[at:].ctypes
-  _multiply(
-    out.ctypes, width, x.ctypes, x.shape[1], rows, weights, inputs, width
-  )
-  return at + inputs * width
+  return at + _multiply(out, x, inputs, rows, net.packed[at:])
 
 
 @once_jit

@@ -46,6 +46,7 @@ def make_draw(options: Options, **changes) -> Draw:
     'top_p': options.sample.top_p,
     'guidance': options.sample.guidance,
     'style_strength': options.sample.style_strength,
+    'weights': options.sample.weights,
   }
   chosen |= {k: v for k, v in changes.items() if v is not None}
   if chosen['guidance'] != 1.0 and options.train.context_dropout == 0:

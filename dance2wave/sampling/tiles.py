@@ -11,9 +11,15 @@ so that weights are read once, in the order in which they lie. A tile keeps
 the sums of up to `_ROWS` rows of one panel in registers. Every sum runs over
 the inputs in order, by fused multiply and add, whatever the number of rows:
 a row's result does not depend on its neighbours, to the last bit.
+
+Weights are float32, or whole numbers of one byte (see `sampling/weights.py`).
+Then each panel begins with a float32 scale for each output, by which its sums
+are multiplied, and twice as many rows share half a panel's vectors, because
+making numbers of bytes costs as much as multiplying two rows.
 """
 
 import functools
+from typing import NamedTuple
 
 import llvmlite.binding
 import numba
@@ -55,12 +61,27 @@ def _panels(outputs):
 
 
 def pack(matrix_IO):
-  """Return a matrix as `multiply` reads it, flat; outputs are padded."""
-  inputs, outputs = matrix_IO.shape
-  wide = np.zeros((inputs, pad(outputs)), np.float32)
-  wide[:, :outputs] = matrix_IO
+  """Return a float32 matrix as `multiply` reads it, flat; outputs padded."""
+  wide = _padded(matrix_IO, np.float32)
   parts = [wide[:, i:j].ravel() for i, j in _panels(wide.shape[1])]
   return np.concatenate(parts)
+
+
+def pack_bytes(matrix_IO, scale_O):
+  """Return scale x whole numbers as `multiply` reads them: flat, in bytes."""
+  wide = _padded(matrix_IO, np.int8)
+  scale = _padded(scale_O[None], np.float32)[0]
+  parts = []
+  for i, j in _panels(wide.shape[1]):
+    parts += [scale[i:j].view(np.int8), wide[:, i:j].ravel()]
+  return np.concatenate(parts)
+
+
+def _padded(matrix_IO, dtype):
+  inputs, outputs = matrix_IO.shape
+  wide = np.zeros((inputs, pad(outputs)), dtype)
+  wide[:, :outputs] = matrix_IO
+  return wide
 
 
 def _at(builder, base, *terms):
@@ -85,81 +106,128 @@ def _fused(builder):
   return cgutils.get_or_insert_function(builder.module, signature, name)
 
 
-def _emit_input(builder, sums, x, starts, weights, i):
+class _Tile(NamedTuple):
+  """Which sums a tile keeps.
+
+  Attributes:
+    rows: of x.
+    vectors: of outputs.
+    width: vectors of the panel that they lie in.
+    is_bytes: whether its weights are.
+  """
+
+  rows: int
+  vectors: int
+  width: int
+  is_bytes: bool
+
+
+def _weights_at(builder, tile, panel, first):
+  """Return where a tile's weights begin, and its scales if there are any."""
+  start = builder.mul(first, _index(LANES))
+  if not tile.is_bytes:
+    return builder.gep(panel, [start]), None
+  scales = builder.gep(builder.bitcast(panel, _FLOAT.as_pointer()), [start])
+  start = builder.add(start, _index(4 * tile.width * LANES))
+  return builder.gep(panel, [start]), scales
+
+
+def _load_weights(builder, weights, place):
+  """Return a vector of weights as floats."""
+  if weights.type.pointee == _FLOAT:
+    return builder.load(_at(builder, weights, place), align=4)
+  place = builder.bitcast(
+    builder.gep(weights, [place]),
+    ir.VectorType(ir.IntType(8), LANES).as_pointer(),
+  )
+  return builder.sitofp(builder.load(place, align=1), _VECTOR)
+
+
+def _emit_input(builder, tile, sums, x, starts, weights, i):
   """Return the sums (row by row, vector by vector) + x[:, i] * weights[i]."""
-  fused, vectors = _fused(builder), len(sums) // len(starts)
-  first = builder.mul(i, _index(vectors * LANES))
+  fused = _fused(builder)
+  first = builder.mul(i, _index(tile.width * LANES))
   loaded = [
-    builder.load(_at(builder, weights, first, _index(v * LANES)), align=4)
-    for v in range(vectors)
+    _load_weights(builder, weights, builder.add(first, _index(v * LANES)))
+    for v in range(tile.vectors)
   ]
   result = []
   for row, start in enumerate(starts):
     number = builder.load(builder.gep(x, [builder.add(start, i)]))
     number = _repeat(builder, number)
-    for v in range(vectors):
-      terms = number, loaded[v], sums[row * vectors + v]
+    for v in range(tile.vectors):
+      terms = number, loaded[v], sums[row * tile.vectors + v]
       result.append(builder.call(fused, terms))
   return result
 
 
-def _emit_tile(function, rows, vectors):
+def _emit_tile(function, tile):
   """Write the body of a tile: sums are loaded, added to, and stored."""
-  out, out_stride, x, x_stride, weights, count = function.args
+  out, out_stride, x, x_stride, panel, first, count = function.args
   builder = ir.IRBuilder(function.append_basic_block('begin'))
   loop = function.append_basic_block('inputs')
   end = function.append_basic_block('end')
+  out = builder.gep(out, [builder.mul(first, _index(LANES))])
   places = [
     _at(builder, out, builder.mul(out_stride, _index(r)), _index(v * LANES))
-    for r in range(rows)
-    for v in range(vectors)
+    for r in range(tile.rows)
+    for v in range(tile.vectors)
   ]
-  before = [builder.load(place, align=4) for place in places]
-  starts = [builder.mul(x_stride, _index(r)) for r in range(rows)]
+  weights, scales = _weights_at(builder, tile, panel, first)
+  if tile.is_bytes:
+    before = [ir.Constant(_VECTOR, [0.0] * LANES)] * len(places)
+  else:
+    before = [builder.load(place, align=4) for place in places]
+  starts = [builder.mul(x_stride, _index(r)) for r in range(tile.rows)]
   begin = builder.block
   builder.branch(loop)
   builder.position_at_end(loop)
   i = builder.phi(ir.IntType(64))
   sums = [builder.phi(_VECTOR) for _ in places]
-  after = _emit_input(builder, sums, x, starts, weights, i)
+  after = _emit_input(builder, tile, sums, x, starts, weights, i)
   following = builder.add(i, _index(1))
   firsts, nexts = [_index(0), *before], [following, *after]
-  for phi, first, value in zip([i, *sums], firsts, nexts):
-    phi.add_incoming(first, begin)
+  for phi, value_before, value in zip([i, *sums], firsts, nexts):
+    phi.add_incoming(value_before, begin)
     phi.add_incoming(value, loop)
   builder.cbranch(builder.icmp_signed('<', following, count), loop, end)
   builder.position_at_end(end)
-  for place, value in zip(places, after):
+  for k, (place, value) in enumerate(zip(places, after)):
+    if tile.is_bytes:
+      scale = _at(builder, scales, _index(k % tile.vectors * LANES))
+      terms = builder.load(scale, align=1), value, builder.load(place, align=4)
+      value = builder.call(_fused(builder), terms)
     builder.store(value, place, align=4)
   builder.ret_void()
 
 
-def _tile_function(module, rows, vectors):
+def _tile_function(module, tile):
   """Return the LLVM function of a tile; it stays one, which compiles fast."""
-  pointer, integer = _FLOAT.as_pointer(), ir.IntType(64)
+  floats, integer = _FLOAT.as_pointer(), ir.IntType(64)
+  panel = ir.IntType(8).as_pointer() if tile.is_bytes else floats
   signature = ir.FunctionType(
-    ir.VoidType(), [pointer, integer, pointer, integer, pointer, integer]
+    ir.VoidType(), [floats, integer, floats, integer, panel, integer, integer]
   )
-  name = f'dance2wave_tile_{rows}_{vectors}'
+  name = 'dance2wave_tile_' + '_'.join(str(int(size)) for size in tile)
   function = cgutils.get_or_insert_function(module, signature, name)
   if not function.blocks:
     function.linkage = 'linkonce_odr'
     function.attributes.add('noinline')
-    _emit_tile(function, rows, vectors)
+    _emit_tile(function, tile)
   return function
 
 
-def _make_tile(rows, vectors):
+def _make_tile(*sizes):
   """Return a function that adds x @ w to rows of one panel of `out`."""
 
   @intrinsic
-  def tile(_, out, out_stride, x, x_stride, weights, count):
+  def tile(_, out, out_stride, x, x_stride, panel, first, count):
     def emit(context, builder, signature, values):
-      builder.call(_tile_function(builder.module, rows, vectors), values)
+      builder.call(_tile_function(builder.module, _Tile(*sizes)), values)
       return context.get_dummy_value()
 
     integer = types.int64
-    arguments = out, integer, x, integer, weights, integer
+    arguments = out, integer, x, integer, panel, integer, integer
     return types.void(*arguments), emit
 
   return tile
@@ -167,7 +235,7 @@ def _make_tile(rows, vectors):
 
 @intrinsic
 def _move(_, pointer, count):
-  """Return the pointer moved by so many floats."""
+  """Return the pointer moved by so many elements."""
 
   def emit(context, builder, signature, values):
     return builder.gep(values[0], [values[1]])
@@ -175,32 +243,40 @@ def _move(_, pointer, count):
   return pointer(pointer, types.int64), emit
 
 
-def _make_panel(vectors):
+def _make_panel(vectors, is_bytes):
   """Return a function that runs tiles over the rows of one panel."""
-  four, two, one = (_make_tile(r, vectors) for r in (4, 2, 1))
+  four, two, one = (
+    _make_tile(r, vectors, vectors, is_bytes) for r in (4, 2, 1)
+  )
+  most = 2 * _ROWS
+  many = _make_tile(most, max(vectors // 2, 1), vectors, is_bytes)
+  half = max(vectors // 2, 1)
   largest = _ROWS
 
   @numba.njit
   def panel(out, out_stride, x, x_stride, rows, weights, inputs):
+    while is_bytes and rows >= most:
+      many(out, out_stride, x, x_stride, weights, 0, inputs)
+      if half < vectors:
+        many(out, out_stride, x, x_stride, weights, half, inputs)
+      out, x = _move(out, most * out_stride), _move(x, most * x_stride)
+      rows -= most
     while rows >= 4 and largest == 4:
-      four(out, out_stride, x, x_stride, weights, inputs)
+      four(out, out_stride, x, x_stride, weights, 0, inputs)
       out, x = _move(out, 4 * out_stride), _move(x, 4 * x_stride)
       rows -= 4
     while rows >= 2:
-      two(out, out_stride, x, x_stride, weights, inputs)
+      two(out, out_stride, x, x_stride, weights, 0, inputs)
       out, x = _move(out, 2 * out_stride), _move(x, 2 * x_stride)
       rows -= 2
     if rows:
-      one(out, out_stride, x, x_stride, weights, inputs)
+      one(out, out_stride, x, x_stride, weights, 0, inputs)
 
   return panel
 
 
-_panel4, _panel2, _panel1 = (_make_panel(v) for v in (4, 2, 1))
-
-
 @functools.cache
-def compile_multiply():
+def compile_multiply(is_bytes=False):
   """Compile and return a C function that adds x @ w to rows of `out`.
 
   Its arguments, in which arrays are addresses of float32:
@@ -208,28 +284,32 @@ def compile_multiply():
     out: first row; the next is out_stride floats further.
     out_stride, x: first row, x_stride.
     rows: of out and x.
-    weights: what `pack` returned.
+    weights: what `pack` returned, or `pack_bytes`, whose address is of bytes.
     inputs: of the matrix.
     outputs: of the matrix, in whole vectors.
   """
-  pointer, integer = types.CPointer(types.float32), types.int64
+  floats, integer = types.CPointer(types.float32), types.int64
+  packed = types.CPointer(types.int8) if is_bytes else floats
+  panel4, panel2, panel1 = (_make_panel(v, is_bytes) for v in (4, 2, 1))
+  scales = 4 if is_bytes else 0
 
   @numba.cfunc(
     types.void(
-      pointer, integer, pointer, integer, integer, pointer, integer, integer
+      floats, integer, floats, integer, integer, packed, integer, integer
     )
   )
   def multiply(out, out_stride, x, x_stride, rows, weights, inputs, outputs):
+    size = LANES * (inputs + scales)
     while outputs >= 4 * LANES:
-      _panel4(out, out_stride, x, x_stride, rows, weights, inputs)
-      out, weights = _move(out, 4 * LANES), _move(weights, 4 * LANES * inputs)
+      panel4(out, out_stride, x, x_stride, rows, weights, inputs)
+      out, weights = _move(out, 4 * LANES), _move(weights, 4 * size)
       outputs -= 4 * LANES
     while outputs >= 2 * LANES:
-      _panel2(out, out_stride, x, x_stride, rows, weights, inputs)
-      out, weights = _move(out, 2 * LANES), _move(weights, 2 * LANES * inputs)
+      panel2(out, out_stride, x, x_stride, rows, weights, inputs)
+      out, weights = _move(out, 2 * LANES), _move(weights, 2 * size)
       outputs -= 2 * LANES
     if outputs:
-      _panel1(out, out_stride, x, x_stride, rows, weights, inputs)
+      panel1(out, out_stride, x, x_stride, rows, weights, inputs)
 
   function = multiply.ctypes
   function.owner = multiply  # Without it the code might be freed.

@@ -32,6 +32,7 @@ class Draw:
       `WaveNet.condition_on_style`.
     levels: mu-law levels of the output.
     is_mixture: whether the outputs are a mixture of logistics.
+    weights: what the matrices are rounded to, 'float32' or 'int8'.
   """
 
   temperature: float = 1.0
@@ -40,6 +41,7 @@ class Draw:
   style_strength: float = 1.0
   levels: int = 256
   is_mixture: bool = False
+  weights: str = 'float32'
 
 
 def _start(graphdef, params, batch, draw):
