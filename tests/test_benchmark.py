@@ -108,7 +108,7 @@ def test_a_process_keeps_to_so_many_cores():
   code = (
     'from dance2wave import cores; cores.keep_to(1); '
     'import jax, os; from dance2wave.sampling import offline; '
-    'print(cores.usable(), len(offline.groups_of(8, 1)))'
+    'print(cores.usable(), len(offline.groups_of(8, 1)[0]))'
   )
   assert surroundings.start(['-c', code]).split() == ['1', '1']
   here = cores.usable()

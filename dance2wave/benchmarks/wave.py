@@ -104,11 +104,11 @@ def draw(bench: Bench, engine, batch: int, frames: int) -> np.ndarray:
       context[group],
       np.full(size, -1, np.int32),
       uniform[:, :, group],
-      engine.start(size),
+      engine.start(size, each),
     )
     return np.asarray(audio_BT)
 
-  groups = offline.groups_of(batch, 1)
+  groups, each = offline.groups_of(batch, 1, engine.team)
   with futures.ThreadPoolExecutor(len(groups)) as threads:
     return np.concatenate(list(threads.map(one_group, groups)))
 

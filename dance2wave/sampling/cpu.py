@@ -1,8 +1,8 @@
 """The engine for processors: one compiled loop over samples, by Numba.
 
 It takes the same parameters, context and draws as the `xla` engine and draws
-the same classes. A call keeps one core busy and releases the interpreter
-lock, so that groups of clips run in threads.
+the same classes. A call releases the interpreter lock, so that groups of clips
+run in threads; it keeps one core busy, or several with a team.
 """
 
 import functools
@@ -14,118 +14,25 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from dance2wave.models.quantise import bent_of_codes, unbend
+from dance2wave.models.quantise import unbend
 from dance2wave.sampling import xla
-from dance2wave.sampling.cpu_kernel import (
-  CLIPS,
-  Choice,
-  Net,
-  Scratch,
-  draw_clips,
-)
+from dance2wave.sampling.cpu_kernel import CLIPS, draw_clips
+from dance2wave.sampling.cpu_pack import aligned, frozen, pack_team
+from dance2wave.sampling.cpu_team import all_at_once, make_flags
+from dance2wave.sampling.cpu_types import Choice, Member, Scratch
 from dance2wave.sampling.draw import BLOCK
 from dance2wave.sampling.listen import in_company
-from dance2wave.sampling.tiles import pack, pack_bytes, pad
-from dance2wave.sampling.weights import to_bytes
+from dance2wave.sampling.tiles import LANES, pad
 
 _COMPILING = threading.Lock()
+# Cores that share the weights, if these are so large; more cores have not been
+# measured. Of less, each core draws as much alone.
+_TEAM, _LEAST_BYTES = 2, 2**20
+_CALLS_ALONE = 8  # By one member, after a team has had to wait for cores.
 
 
-def _frozen(array, dtype=np.float32):
-  """Return a contiguous array that is not written to: one type to compile."""
-  view = np.ascontiguousarray(array, dtype).view()
-  view.flags.writeable = False
-  return view
-
-
-def _aligned(size):
-  """Return zeros that begin on a line of the cache."""
-  spare = np.zeros(size + 16, np.float32)
-  return spare[-spare.ctypes.data % 64 // 4 :][:size]
-
-
-def _padded(array, *axes):
-  """Pad the named axes with zeros to whole vectors."""
-  array = np.asarray(array)
-  widths = [(0, 0)] * array.ndim
-  for axis in axes:
-    widths[axis] = (0, pad(array.shape[axis]) - array.shape[axis])
-  return np.pad(array, widths)
-
-
-class _Floats:
-  """How matrices are given to the kernel as float32."""
-
-  dtype = np.float32
-
-  @staticmethod
-  def split(weights_IO):
-    """Return the matrices and the scales of their outputs."""
-    weights_IO = np.asarray(weights_IO, np.float32)
-    return weights_IO, np.ones_like(weights_IO[..., :1, :])
-
-  @staticmethod
-  def pack(numbers_IO, scale_O):
-    """Return one as the kernel reads it."""
-    return pack(numbers_IO)
-
-
-class _Bytes:
-  """How matrices are given to the kernel as whole numbers and scales."""
-
-  dtype = np.int8
-  split, pack = staticmethod(to_bytes), staticmethod(pack_bytes)
-
-
-def _pack_layers(wave, form):
-  """Yield every matrix of the layers in the order of use."""
-  layers, gate = len(wave.dilations), wave.gate
-  residual = wave.residual.shape[-1]
-  taps, of_taps = form.split(wave.taps[...])
-  taps = taps.reshape(layers, wave.kernel, residual, 2, gate)
-  taps = _padded(taps, 2, 4)
-  taps = taps.reshape(*taps.shape[:3], -1)
-  of_taps = _padded(of_taps.reshape(layers, 2, gate), 2).reshape(layers, -1)
-  skip = np.asarray(wave.skip.kernel[...]).reshape(layers, gate, -1)
-  paths = [form.split(m) for m in (wave.residual[...], skip)]
-  out = np.concatenate([_padded(m, 1, 2) for m, _ in paths], axis=2)
-  of_out = np.concatenate([_padded(scale, 2) for _, scale in paths], axis=2)
-  for layer in range(layers):
-    yield from (form.pack(tap, of_taps[layer]) for tap in taps[layer])
-    yield form.pack(out[layer], of_out[layer, 0])
-
-
-def _pack_head(matrix_IO, form):
-  numbers, scale = form.split(matrix_IO)
-  return form.pack(_padded(numbers, 0, 1), _padded(scale, 1)[0])
-
-
-def _pack_net(wave, levels, form):
-  """Return the WaveNet's parameters as the kernel reads them."""
-  matrices = [
-    *_pack_layers(wave, form),
-    _pack_head(wave.hidden.kernel[...], form),
-    _pack_head(wave.logits.kernel[...], form),
-  ]
-  packed = _aligned(sum(m.nbytes for m in matrices) // 4).view(form.dtype)
-  np.concatenate(matrices, out=packed)
-  embed = np.concatenate([wave.embed.kernel[...], wave.embed.bias[...][None]])
-  return Net(
-    packed=_frozen(packed, form.dtype),
-    embed_2R=_frozen(_padded(embed, 1)),
-    skip_S=_frozen(_padded(wave.skip.bias[...], 0)),
-    hidden_S=_frozen(_padded(wave.hidden.bias[...], 0)),
-    logits_O=_frozen(_padded(wave.logits.bias[...], 0)),
-    dilations_L=_frozen(wave.dilations, np.int64),
-    bent_V=_frozen(_signal_of_classes(levels)),
-    kernel=wave.kernel,
-    num_outputs=wave.logits.kernel.shape[1],
-  )
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _signal_of_classes(levels):
-  return bent_of_codes(jnp.arange(levels), levels)
+def _zeros(*shape):
+  return aligned(math.prod(shape)).reshape(shape)
 
 
 def _condition(graphdef, params, context_BFC, style_B, count, draw):
@@ -171,14 +78,32 @@ class CpuEngine:
 
   name = 'cpu'
 
+  @property
+  def team(self):
+    """How many cores are to draw a few clips together."""
+    units = self._widths[0] // LANES
+    size = sum(net.packed.nbytes for _, net in self._team(1))
+    return min(_TEAM, units) if size >= _LEAST_BYTES else 1
+
   def __init__(self, graphdef, params, draw):
     wave = nnx.merge(graphdef, params).wave
+    self._wave = wave
     self.params, self._draw = params, draw
     self._hop, self._each = wave.samples_per_frame, 1 + (draw.guidance != 1.0)
-    form = {'float32': _Floats, 'int8': _Bytes}[draw.weights]
-    self._net = _pack_net(wave, draw.levels, form)
-    self._gate, self._reach = pad(wave.gate), wave.receptive_field - 1
-    classes = self._net.num_outputs // (3 if draw.is_mixture else 1)
+    self._reach = wave.receptive_field - 1
+    self._calls_alone = 0
+    self._teams = {}  # By the number of members: their parts and parameters.
+    self._residual = pad(wave.residual.shape[-1])
+    self._widths = [
+      pad(size)
+      for size in (
+        wave.gate,
+        wave.skip.kernel.shape[1],
+        wave.logits.kernel.shape[1],
+      )
+    ]
+    outputs = wave.logits.kernel.shape[1]
+    classes = outputs // (3 if draw.is_mixture else 1)
     self._choice = Choice(
       np.float32(draw.temperature),
       np.float32(draw.top_p),
@@ -193,16 +118,23 @@ class CpuEngine:
 
   def _compile(self):
     """Compile the loop by drawing no samples of one clip."""
-    layers = self._net.dilations_L.size
-    given = np.zeros((self._each, 1, layers, 2 * self._gate))
+    layers = len(self._wave.dilations)
+    given = np.zeros((self._each, 1, layers, 2 * self._widths[0]))
     with _COMPILING:
       self._draw_clips(given, np.zeros((0, self._hop, 1, 2)), self.start(1))
 
-  def start(self, batch):
-    """Return the state before the first sample of `batch` clips."""
-    shape = self._reach, batch * self._each, self._net.embed_2R.shape[1]
-    rings = _aligned(int(np.prod(shape))).reshape(shape)
-    return {'rings': rings, 'bent': np.zeros(batch, np.float32), 'sample': 0}
+  def start(self, batch, cores=1):
+    """Return the state before the first sample of `batch` clips.
+
+    So many processor cores draw them together, as far as there are units to
+    share out, and while they have the cores to themselves.
+    """
+    return {
+      'rings': _zeros(self._reach, batch * self._each, self._residual),
+      'bent': np.zeros(batch, np.float32),
+      'sample': 0,
+      'members': max(1, min(cores, self._widths[0] // LANES)),
+    }
 
   def run(self, context_BFC, style_B, uniform_FSB2, state):
     """Draw as `XlaEngine.run` does: samples (B, (F - 1) x hop), the state."""
@@ -219,8 +151,7 @@ class CpuEngine:
     """Return the state of other clips, as `XlaEngine.fork` does."""
     rows = row_B[:, None] * self._each + np.arange(self._each)
     old = state['rings']
-    shape = old.shape[0], rows.size, old.shape[2]
-    rings = _aligned(int(np.prod(shape))).reshape(shape)
+    rings = _zeros(old.shape[0], rows.size, old.shape[2])
     np.take(old, rows.ravel(), axis=1, out=rings)
     return state | {'rings': rings, 'bent': state['bent'][row_B]}
 
@@ -229,34 +160,55 @@ class CpuEngine:
     frames = np.split(bent_BT, bent_BT.shape[1] // self._hop, axis=1)
     return [np.asarray(_to_signal(f, self._draw.levels)) for f in frames]
 
+  def _team(self, members):
+    """Return the part and the parameters of each member of a team."""
+    if members not in self._teams:
+      self._teams[members] = pack_team(self._wave, self._draw, members)
+    return self._teams[members]
+
   def _draw_clips(self, given, uniform_FSB2, state):
-    uniform = _frozen(uniform_FSB2)
+    given, uniform = frozen(given), frozen(uniform_FSB2)
     frames, hop, batch, _ = uniform.shape
     bent_BT = np.empty((batch, frames * hop), np.float32)
-    draw_clips(
-      self._net,
-      self._choice,
-      self._make_scratch(min(batch, CLIPS) * self._each),
-      _frozen(given),
-      uniform,
-      state['rings'],
-      state['bent'],
-      state['sample'],
-      bent_BT,
-    )
+    is_alone = self._calls_alone > 0
+    team = self._team(1 if is_alone else state['members'])
+    flags = make_flags(len(team))
+    rows = min(batch, CLIPS) * self._each
+    shared = self._make_shared(rows)
+    rings = [state['rings']] + [state['rings'].copy() for _ in team[1:]]
+
+    def one_member(number):
+      part, net = team[number]
+      draw_clips(
+        net,
+        self._choice,
+        Scratch(*self._make_own(rows, part), *shared),
+        given,
+        uniform,
+        rings[number],
+        state['bent'],
+        state['sample'],
+        bent_BT,
+        Member(number, flags, *(columns.start for columns in part)),
+      )
+
+    if not all_at_once(one_member, len(team)):
+      self._calls_alone = _CALLS_ALONE
+    elif is_alone:
+      self._calls_alone -= 1
     return bent_BT, state | {'sample': state['sample'] + frames * hop}
 
-  def _make_scratch(self, rows):
-    skip, outputs = self._net.skip_S.size, self._net.logits_O.size
-    widths = Scratch(
-      stream=self._net.embed_2R.shape[1] + skip,
-      gates=2 * self._gate,
-      units=self._gate,
-      skip=skip,
-      hidden=skip,
-      outputs=outputs,
-    )
-    return Scratch(*(_aligned(rows * w).reshape(rows, w) for w in widths))
+  def _make_own(self, rows, part):
+    """Return stream and gates of a member's `Scratch`."""
+    skips = part.skips.stop - part.skips.start
+    units = part.units.stop - part.units.start
+    return _zeros(rows, self._residual + skips), _zeros(rows, 2 * units)
+
+  def _make_shared(self, rows):
+    """Return units, skip, hidden and outputs of a `Scratch`."""
+    gate, skip, outputs = self._widths
+    shapes = (2, rows, gate), (rows, skip), (rows, skip), (rows, outputs)
+    return [_zeros(*shape) for shape in shapes]
 
   def draw_uniform(self, keys_B, first_frame, num_frames):
     """Draw as `XlaEngine.draw_uniform` does: (F, S, B, 2)."""

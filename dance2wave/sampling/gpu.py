@@ -147,7 +147,7 @@ class GpuEngine:
       which is slow and made for tests.
   """
 
-  name = 'gpu'
+  name, team = 'gpu', 1
 
   def __init__(self, graphdef, params, draw, interpret=False):
     wave = nnx.merge(graphdef, params).wave
@@ -172,8 +172,11 @@ class GpuEngine:
     )
     audio.block_until_ready()
 
-  def start(self, batch):
-    """Return the state before the first sample of `batch` clips."""
+  def start(self, batch, cores=1):
+    """Return the state before the first sample of `batch` clips.
+
+    `cores` are for the `cpu` engine to use; this one does as it likes.
+    """
     programs = -(-batch // self._clips)
     residual = self._weights.embed.shape[1]
     return {

@@ -18,6 +18,8 @@ from dance2wave.sampling.listen import BLOCK_FRAMES, Listener
 from dance2wave.sampling.play import Player
 from dance2wave.sampling.xla import Draw
 
+_CLIPS_OF_TEAM = 4  # At most; more are drawn as fast by each core alone.
+
 
 @dataclasses.dataclass(frozen=True)
 class Dance:
@@ -173,7 +175,7 @@ class Generator:
     keys = self.keys(seed, rows)
     drawn = (len(heard.gain_FB) - 1) * len(dances) * self.best_of
     shares = _Shares(drawn, progress)
-    groups = groups_of(len(dances), self.num_devices)
+    groups, each = groups_of(len(dances), self.num_devices, self.engine.team)
 
     def one_group(number, group):
       mine = heard.map(lambda x: x[:, group])
@@ -184,11 +186,13 @@ class Generator:
       )
       with jax.default_device(self._devices[which]):
         if self.best_of == 1:
-          drawn_BT = self._draw_group(self._engines[which], *inputs, shares)
+          drawn_BT = self._draw_group(
+            self._engines[which], *inputs, shares, each
+          )
         else:
           judge = self._judge(dances[group], mine.rhythm_FBR)
           drawn_BT = self._draw_best(
-            self._engines[which], *inputs, mine, judge, shares
+            self._engines[which], *inputs, mine, judge, shares, each
           )
       player = Player(self.options, len(drawn_BT))
       return player.play(drawn_BT, mine.gain_FB, mine.levels_FBK)
@@ -198,10 +202,10 @@ class Generator:
       audio_BT = np.concatenate(list(played))[:, self.lead_samples :]
     return [audio_BT[i, : d.num_samples] for i, d in enumerate(dances)]
 
-  def _draw_group(self, engine, context, style, keys, shares):
+  def _draw_group(self, engine, context, style, keys, shares, each):
     """Draw a group of clips: (B, T)."""
     draw = self._drawer(engine, context, style, keys, shares)
-    return draw(0, context.shape[1] - 1, engine.start(len(style)))[0]
+    return draw(0, context.shape[1] - 1, engine.start(len(style), each))[0]
 
   def _drawer(self, engine, context, style, keys, shares):
     """Return what draws `count` frames from `first` on, piece by piece."""
@@ -229,7 +233,9 @@ class Generator:
       num_frames_B=np.array([dance.num_samples // hop for dance in dances]),
     )
 
-  def _draw_best(self, engine, context, style, keys, heard, judge, shares):
+  def _draw_best(
+    self, engine, context, style, keys, heard, judge, shares, each
+  ):
     """Draw several candidates of a group of clips, keep the best: (B, T)."""
     context, style = (jnp.repeat(x, self.best_of, 0) for x in (context, style))
     keys = search.candidate_keys(keys, self.best_of)
@@ -249,6 +255,7 @@ class Generator:
       num_frames=context.shape[1] - 1,
       block_frames=round(search.BLOCK_S * self.options.pose_rate_hz),
       best_of=self.best_of,
+      cores=each,
     )
 
 
@@ -258,15 +265,28 @@ def _devices():
   return jax.local_devices()[:count]
 
 
-def groups_of(num_clips, num_devices):
+def groups_of(num_clips, num_devices, team=1):
   """Split clips over devices, and over processor cores: each step is small.
 
-  An accelerator takes all of its clips at once.
+  An accelerator takes all of its clips at once. Of a few clips it may be the
+  reading of weights that takes an engine's time: then cores that share these
+  draw more than cores that share the clips.
+
+  Args:
+    num_clips: at least one.
+    num_devices: that may be used.
+    team: cores that are to draw a few clips together.
+
+  Returns:
+    A slice of the clips for each group, and how many cores each may use.
   """
   workers = cores.usable() if jax.default_backend() == 'cpu' else 1
+  teams, each = workers // team, 1
+  if num_clips <= _CLIPS_OF_TEAM * teams:
+    workers, each = teams, team
   count = max(1, min(max(workers, num_devices), num_clips))
   size = -(-num_clips // count)
-  return [slice(i, i + size) for i in range(0, num_clips, size)]
+  return [slice(i, i + size) for i in range(0, num_clips, size)], each
 
 
 class _Shares:

@@ -117,7 +117,7 @@ class Judge:
 
 
 def draw_best(
-  engine, draw, play, fork, judge, *, num_frames, block_frames, best_of
+  engine, draw, play, fork, judge, *, num_frames, block_frames, best_of, cores=1
 ):
   """Draw clips block by block, each the best of its candidates: (B, T).
 
@@ -131,9 +131,10 @@ def draw_best(
     num_frames: of the longest clip.
     block_frames: frames of a block.
     best_of: N candidates of each clip.
+    cores: that may draw them.
   """
   clips, past = len(judge.num_frames_B), judge.past_frames * judge.hop
-  row_B, state = np.arange(clips), engine.start(clips * best_of)
+  row_B, state = np.arange(clips), engine.start(clips * best_of, cores)
   before_BT, kept = np.zeros((clips, past), np.float32), []
   for first in range(0, num_frames, block_frames):
     count = min(block_frames, num_frames - first)

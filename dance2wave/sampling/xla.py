@@ -137,7 +137,7 @@ class XlaEngine:
     draw: how samples are drawn.
   """
 
-  name = 'xla'
+  name, team = 'xla', 1
 
   def __init__(self, graphdef, params, draw):
     self.params, self._draw, self._graphdef = params, draw, graphdef
@@ -147,8 +147,11 @@ class XlaEngine:
     )
     self._compiled, self._lock = {}, threading.Lock()
 
-  def start(self, batch):
-    """Return the state before the first sample of `batch` clips."""
+  def start(self, batch, cores=1):
+    """Return the state before the first sample of `batch` clips.
+
+    `cores` are for the `cpu` engine to use; this one does as it likes.
+    """
     rows = max(batch, MIN_CLIPS)
     return _start(self._graphdef, self.params, rows, self._draw)
 

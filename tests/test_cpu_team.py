@@ -1,0 +1,149 @@
+"""Cores that draw the same clips together draw what one core draws."""
+
+import os
+import time
+
+import numpy as np
+import pytest
+from engine_cases import make_case, tokens
+
+from dance2wave import cores
+from dance2wave.sampling import cpu, cpu_team, offline, tiles
+from dance2wave.sampling.cpu import CpuEngine
+
+# With 16 numbers in a vector: 3 of units, 5 of the skip path. Three members
+# have one, one and one, and one, two and two.
+_SIZES = ('residual', 40), ('gate', 40), ('skip', 72)
+
+
+@pytest.fixture(autouse=True)
+def never_alone(monkeypatch):
+  """Other tests run beside; a team must not give up for them."""
+  monkeypatch.setattr(cpu, '_CALLS_ALONE', 0)
+
+
+def draw(case, members, engine=None):
+  engine = engine or CpuEngine(*case.model, case.draw)
+  start = engine.start(len(case.context), members)
+  assert start['members'] == members
+  return engine.run(case.context, case.style, case.uniform, start)[0]
+
+
+@pytest.mark.parametrize(
+  'members, output, kernel, choice',
+  [
+    (2, 'softmax', 2, {}),
+    (3, 'softmax', 3, {'guidance': 2.0}),
+    (2, 'mixture', 3, {}),
+    (2, 'softmax', 2, {'weights': 'int8'}),
+  ],
+)
+def test_a_team_draws_what_one_does_bit_for_bit(
+  members, output, kernel, choice
+):
+  case = make_case(3, 3, output, kernel, _SIZES, **choice)
+  alone = draw(case, 1)
+  np.testing.assert_array_equal(draw(case, members), alone)
+  if output == 'softmax':
+    np.testing.assert_array_equal(tokens(alone), tokens(case.audio))
+
+
+def test_pieces_and_forks_of_a_team_go_on_as_one_does():
+  case = make_case(3, 3, sizes=_SIZES)
+  engine = CpuEngine(*case.model, case.draw)
+  ends = []
+  for members in (1, 2):
+    _, state = engine.run(
+      case.context[:, :2],
+      case.style,
+      case.uniform[:1],
+      engine.start(3, members),
+    )
+    state = engine.fork(state, np.array([2, 0]))
+    assert state['members'] == members
+    clips = slice(0, 2)
+    end, _ = engine.run(
+      case.context[clips, 1:],
+      case.style[clips],
+      case.uniform[1:, :, clips],
+      state,
+    )
+    ends.append(end)
+  np.testing.assert_array_equal(*ends)
+
+
+@pytest.mark.skipif(
+  not hasattr(os, 'sched_setaffinity'), reason='needs Linux to keep to a core'
+)
+def test_members_that_share_one_core_give_way_to_one_another():
+  case = make_case(3, 3, sizes=_SIZES)
+  engine = CpuEngine(*case.model, case.draw)
+  alone, usable = draw(case, 1, engine), os.sched_getaffinity(0)
+  os.sched_setaffinity(0, {min(usable)})
+  try:
+    began = time.monotonic()
+    together = draw(case, 2, engine)
+    assert time.monotonic() - began < 30
+  finally:
+    os.sched_setaffinity(0, usable)
+  np.testing.assert_array_equal(together, alone)
+
+
+def test_a_team_that_waits_for_cores_leaves_the_next_calls_to_one(
+  monkeypatch,
+):
+  monkeypatch.setattr(cpu, '_CALLS_ALONE', 2)
+  case = make_case(3, 3, sizes=_SIZES)
+  engine, teams = CpuEngine(*case.model, case.draw), []
+
+  def all_at_once(one_member, members):
+    teams.append(members)
+    assert cpu_team.all_at_once(one_member, members) in (True, False)
+    return members == 1
+
+  monkeypatch.setattr(cpu, 'all_at_once', all_at_once)
+  for _ in range(4):
+    draw(case, 2, engine)
+  assert teams == [2, 1, 1, 2]
+
+
+def test_a_member_without_a_core_is_noticed():
+  assert not cpu_team.all_at_once(lambda member: time.sleep(0.05), 2)
+  assert cpu_team.all_at_once(lambda member: time.sleep(0.05), 1)
+  with pytest.raises(ZeroDivisionError):
+    cpu_team.all_at_once(lambda member: member // (1 - member), 2)
+
+
+def test_only_large_models_and_no_more_than_their_units_make_a_team(
+  monkeypatch,
+):
+  case = make_case(3, 3, sizes=_SIZES)
+  engine = CpuEngine(*case.model, case.draw)
+  assert engine.team == 1
+  monkeypatch.setattr(cpu, '_LEAST_BYTES', 1000)
+  assert engine.team == 2
+  assert engine.start(1, 99)['members'] == -(-40 // tiles.LANES)
+
+
+@pytest.mark.parametrize(
+  'usable, team, clips, groups, each',
+  [
+    (1, 2, 3, 1, 1),
+    (2, 1, 1, 1, 1),
+    (2, 1, 3, 2, 1),
+    (2, 2, 1, 1, 2),
+    (2, 2, 4, 1, 2),
+    (2, 2, 5, 2, 1),
+    (8, 2, 3, 3, 2),
+    (8, 2, 16, 4, 2),
+    (8, 2, 17, 6, 1),
+  ],
+)
+def test_few_clips_share_cores_and_many_are_shared_out(
+  monkeypatch, usable, team, clips, groups, each
+):
+  monkeypatch.setattr(cores, 'usable', lambda: usable)
+  slices, cores_each = offline.groups_of(clips, 1, team)
+  assert (len(slices), cores_each) == (groups, each)
+  order = np.concatenate([np.arange(clips)[part] for part in slices])
+  np.testing.assert_array_equal(order, np.arange(clips))
