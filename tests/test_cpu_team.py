@@ -30,18 +30,19 @@ def draw(case, members, engine=None):
 
 
 @pytest.mark.parametrize(
-  'members, output, kernel, choice',
+  'members, output, kernel, skip, choice',
   [
-    (2, 'softmax', 2, {}),
-    (3, 'softmax', 3, {'guidance': 2.0}),
-    (2, 'mixture', 3, {}),
-    (2, 'softmax', 2, {'weights': 'int8'}),
+    (2, 'softmax', 2, 72, {}),
+    (3, 'softmax', 3, 72, {'guidance': 2.0}),
+    (3, 'mixture', 3, 8, {}),  # One or two vectors to share out.
+    (2, 'softmax', 2, 8, {'weights': 'int8'}),
   ],
 )
 def test_a_team_draws_what_one_does_bit_for_bit(
-  members, output, kernel, choice
+  members, output, kernel, skip, choice
 ):
-  case = make_case(3, 3, output, kernel, _SIZES, **choice)
+  sizes = *_SIZES, ('skip', skip)
+  case = make_case(3, 3, output, kernel, sizes, **choice)
   alone = draw(case, 1)
   np.testing.assert_array_equal(draw(case, members), alone)
   if output == 'softmax':

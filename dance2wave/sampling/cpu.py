@@ -175,6 +175,8 @@ class CpuEngine:
     flags = make_flags(len(team))
     rows = min(batch, CLIPS) * self._each
     shared = self._make_shared(rows)
+    # All that may fail comes before they wait for one another.
+    works = [Scratch(*self._make_own(rows, part), *shared) for part, _ in team]
     rings = [state['rings']] + [state['rings'].copy() for _ in team[1:]]
 
     def one_member(number):
@@ -182,7 +184,7 @@ class CpuEngine:
       draw_clips(
         net,
         self._choice,
-        Scratch(*self._make_own(rows, part), *shared),
+        works[number],
         given,
         uniform,
         rings[number],

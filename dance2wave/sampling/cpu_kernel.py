@@ -31,7 +31,6 @@ from dance2wave.sampling.tiles import compile_multiply
 CLIPS = 32  # Of a block: they share the weights that are read.
 # Beyond these, tanh and sigmoid are constant to 1e-13 and 1e-17.
 _TANH_END, _SIGMOID_END = np.float32(30), np.float32(40)
-_floats, _bytes = compile_multiply(), compile_multiply(is_bytes=True)
 _TWO, _ZERO = np.float32(2), np.float32(0)
 
 
@@ -101,7 +100,7 @@ def _multiply(out, width, x, inputs, rows, packed):
 @overload(_multiply)
 def _choose_multiply(out, width, x, inputs, rows, packed):
   is_bytes = packed.dtype == numba.types.int8
-  multiply, scales = (_bytes, 4) if is_bytes else (_floats, 0)
+  multiply, scales = compile_multiply(is_bytes), 4 if is_bytes else 0
 
   def chosen(out, width, x, inputs, rows, packed):
     stride, pitch = out.strides[0] // 4, x.strides[0] // 4

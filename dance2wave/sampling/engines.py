@@ -2,12 +2,12 @@
 
 `auto` takes `cpu` on processors, `gpu` on GPUs and `xla` on everything else.
 The first is measured, in samples per second of one core's time, `cpu` over
-`xla`:
+`xla` on an Intel Xeon:
 
     clips             1    8    64
-    debug model     2.7  1.7   0.8   (4 layers of 8 channels: a toy)
-    default         3.4  2.6   1.9
-    wavenet_large   3.2  2.5   2.0
+    debug model     3.5  1.6   0.9   (4 layers of 8 channels: a toy)
+    default         3.9  1.7   1.2
+    wavenet_large   1.6  1.6   1.3
 
 `gpu` over `xla` on an H100: docs/benchmarks.md, "On a GPU".
 """

@@ -64,14 +64,14 @@ def pack(matrix_IO):
   """Return a float32 matrix as `multiply` reads it, flat; outputs padded."""
   wide = _padded(matrix_IO, np.float32)
   parts = [wide[:, i:j].ravel() for i, j in _panels(wide.shape[1])]
-  return np.concatenate(parts)
+  return np.concatenate([wide[:, :0].ravel(), *parts])
 
 
 def pack_bytes(matrix_IO, scale_O):
   """Return scale x whole numbers as `multiply` reads them: flat, in bytes."""
   wide = _padded(matrix_IO, np.int8)
   scale = _padded(scale_O[None], np.float32)[0]
-  parts = []
+  parts = [wide[:, :0].ravel()]  # There may be no outputs.
   for i, j in _panels(wide.shape[1]):
     parts += [scale[i:j].view(np.int8), wide[:, i:j].ravel()]
   return np.concatenate(parts)
