@@ -3,13 +3,17 @@
 import os
 import time
 
+import jax
 import numpy as np
 import pytest
 from engine_cases import make_case, tokens
+from small_config import options_with
 
 from dance2wave import cores
+from dance2wave.pose.features import MOTION_DIM
 from dance2wave.sampling import cpu, cpu_team, offline, tiles
 from dance2wave.sampling.cpu import CpuEngine
+from dance2wave.training import step
 
 # With 16 numbers in a vector: 3 of units, 5 of the skip path. Three members
 # have one, one and one, and one, two and two.
@@ -148,3 +152,31 @@ def test_few_clips_share_cores_and_many_are_shared_out(
   assert (len(slices), cores_each) == (groups, each)
   order = np.concatenate([np.arange(clips)[part] for part in slices])
   np.testing.assert_array_equal(order, np.arange(clips))
+
+
+@pytest.mark.parametrize('best_of', [1, 2])
+def test_dances_sound_the_same_by_a_team(monkeypatch, best_of):
+  options, teams = options_with(wave__gate=32), []
+  graphdef, init = step.split_model(options, MOTION_DIM)
+  params = jax.jit(init)(jax.random.key(0))
+  draw = offline.make_draw(options)
+  make = offline.Generator(
+    options, graphdef, params, draw, 'cpu', best_of=best_of
+  )
+  rng = np.random.default_rng(0)
+  motion_FM = rng.normal(size=(30, MOTION_DIM)).astype(np.float32)
+  dances = [offline.Dance(motion_FM, 9600), offline.Dance(motion_FM, 8000)]
+
+  def all_at_once(one_member, members):
+    teams.append(members)
+    return cpu_team.all_at_once(one_member, members)
+
+  monkeypatch.setattr(cpu, 'all_at_once', all_at_once)
+  monkeypatch.setattr(cores, 'usable', lambda: 2)
+  apart = make.generate(dances)
+  assert set(teams) == {1}
+  monkeypatch.setattr(cpu, '_LEAST_BYTES', 0)
+  teams.clear()
+  for one, other in zip(apart, make.generate(dances), strict=True):
+    np.testing.assert_array_equal(one, other)
+  assert set(teams) == {2}

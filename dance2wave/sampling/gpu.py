@@ -141,7 +141,7 @@ class GpuEngine:
 
   Args:
     graphdef: of a `Dance2Wave`.
-    params: its parameters.
+    params: its parameters, rounded as `draw.weights` says.
     draw: how samples are drawn.
     interpret: whether the kernel runs as plain operations on any device,
       which is slow and made for tests.

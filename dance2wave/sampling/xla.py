@@ -133,7 +133,7 @@ class XlaEngine:
 
   Args:
     graphdef: of a `Dance2Wave`.
-    params: its parameters.
+    params: its parameters, rounded as `draw.weights` says.
     draw: how samples are drawn.
   """
 
