@@ -19,9 +19,8 @@ from flax import nnx
 from dance2wave.models import quantise
 from dance2wave.models.wavenet import WaveNet
 from dance2wave.sampling import draw as draw_lib
-from dance2wave.sampling.engines import make_engine
 from dance2wave.sampling.weights import rounded
-from dance2wave.sampling.xla import Draw
+from dance2wave.sampling.xla import Draw, XlaEngine
 
 _TIE = 1e-5  # A hundred times what rounding moves a boundary by.
 CONTEXT, HOP = 12, 320
@@ -149,7 +148,7 @@ def make_case(batch, frames, output='softmax', kernel=2, sizes=(), **draw):
   """Return settled draws and what the reference makes of them."""
   model = make_model(output, kernel, sizes)
   draw = Draw(is_mixture=output == 'mixture', **draw)
-  reference = make_engine('xla', *model, draw)
+  reference = XlaEngine(*model, draw)
   graphdef, params = model[0], rounded(model[1], draw.weights)
   shape = batch, frames + 1, CONTEXT
   context = jax.random.normal(jax.random.key(1), shape)

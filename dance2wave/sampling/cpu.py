@@ -31,10 +31,6 @@ _TEAM, _LEAST_BYTES = 2, 2**20
 _CALLS_ALONE = 8  # By one member, after a team has had to wait for cores.
 
 
-def _zeros(*shape):
-  return aligned(math.prod(shape)).reshape(shape)
-
-
 def _condition(graphdef, params, context_BFC, style_B, count, draw):
   """Return what every layer's gate is given: (rows, F, L, 2 G), padded.
 
@@ -130,7 +126,7 @@ class CpuEngine:
     share out, and while they have the cores to themselves.
     """
     return {
-      'rings': _zeros(self._reach, batch * self._each, self._residual),
+      'rings': aligned(self._reach, batch * self._each, self._residual),
       'bent': np.zeros(batch, np.float32),
       'sample': 0,
       'members': max(1, min(cores, self._widths[0] // LANES)),
@@ -151,7 +147,7 @@ class CpuEngine:
     """Return the state of other clips, as `XlaEngine.fork` does."""
     rows = row_B[:, None] * self._each + np.arange(self._each)
     old = state['rings']
-    rings = _zeros(old.shape[0], rows.size, old.shape[2])
+    rings = aligned(old.shape[0], rows.size, old.shape[2])
     np.take(old, rows.ravel(), axis=1, out=rings)
     return state | {'rings': rings, 'bent': state['bent'][row_B]}
 
@@ -204,13 +200,13 @@ class CpuEngine:
     """Return stream and gates of a member's `Scratch`."""
     skips = part.skips.stop - part.skips.start
     units = part.units.stop - part.units.start
-    return _zeros(rows, self._residual + skips), _zeros(rows, 2 * units)
+    return aligned(rows, self._residual + skips), aligned(rows, 2 * units)
 
   def _make_shared(self, rows):
     """Return units, skip, hidden and outputs of a `Scratch`."""
     gate, skip, outputs = self._widths
     shapes = (2, rows, gate), (rows, skip), (rows, skip), (rows, outputs)
-    return [_zeros(*shape) for shape in shapes]
+    return [aligned(*shape) for shape in shapes]
 
   def draw_uniform(self, keys_B, first_frame, num_frames):
     """Draw as `XlaEngine.draw_uniform` does: (F, S, B, 2)."""

@@ -1,6 +1,7 @@
 """A WaveNet's parameters as the kernel of the `cpu` engine reads them."""
 
 import functools
+import math
 from typing import NamedTuple
 
 import jax
@@ -20,10 +21,11 @@ def frozen(array, dtype=np.float32):
   return view
 
 
-def aligned(size):
+def aligned(*shape):
   """Return zeros that begin on a line of the cache."""
+  size = math.prod(shape)
   spare = np.zeros(size + 16, np.float32)
-  return spare[-spare.ctypes.data % 64 // 4 :][:size]
+  return spare[-spare.ctypes.data % 64 // 4 :][:size].reshape(shape)
 
 
 def _padded(array, *axes):
@@ -37,8 +39,6 @@ def _padded(array, *axes):
 
 class _Floats:
   """How matrices are given to the kernel as float32."""
-
-  dtype = np.float32
 
   @staticmethod
   def split(weights_IO):
@@ -55,7 +55,6 @@ class _Floats:
 class _Bytes:
   """How matrices are given to the kernel as whole numbers and scales."""
 
-  dtype = np.int8
   split, pack = staticmethod(to_bytes), staticmethod(pack_bytes)
 
 
@@ -139,11 +138,12 @@ def _pack_net(wave, levels, form, part):
     _pack_head(wave.hidden.kernel[...], form, part.skips),
     _pack_head(wave.logits.kernel[...], form, part.outputs),
   ]
-  packed = aligned(sum(m.nbytes for m in matrices) // 4).view(form.dtype)
+  kind = matrices[0].dtype
+  packed = aligned(sum(m.nbytes for m in matrices) // 4).view(kind)
   np.concatenate(matrices, out=packed)
   embed = np.concatenate([wave.embed.kernel[...], wave.embed.bias[...][None]])
   return Net(
-    packed=frozen(packed, form.dtype),
+    packed=frozen(packed, kind),
     embed_2R=frozen(_padded(embed, 1)),
     skip_S=frozen(_padded(wave.skip.bias[...], 0)[part.skips]),
     hidden_S=frozen(_padded(wave.hidden.bias[...], 0)[part.skips]),

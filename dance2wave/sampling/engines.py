@@ -18,7 +18,6 @@ import jax
 from absl import logging
 
 from dance2wave.errors import InputError
-from dance2wave.sampling.weights import rounded
 from dance2wave.sampling.xla import XlaEngine
 
 ENGINES = ('auto', 'xla', 'cpu', 'gpu')
@@ -54,7 +53,7 @@ def make_engine(name, graphdef, params, draw):
   if name == 'auto':
     chosen = backend if backend in _REMEDY else 'xla'
   if chosen == 'xla':
-    return _make_xla(graphdef, params, draw)
+    return XlaEngine(graphdef, params, draw)
   try:
     return _make_compiled(chosen, graphdef, params, draw)
   except Exception as error:
@@ -65,11 +64,7 @@ def make_engine(name, graphdef, params, draw):
         f'engine={name} does not compile here ({reason}); {_REMEDY[name]}'
       ) from error
     logging.warning('engine xla: %s does not compile here (%s)', chosen, reason)
-    return _make_xla(graphdef, params, draw)
-
-
-def _make_xla(graphdef, params, draw):
-  return XlaEngine(graphdef, rounded(params, draw.weights), draw)
+    return XlaEngine(graphdef, params, draw)
 
 
 def _make_compiled(name, graphdef, params, draw):
@@ -78,8 +73,6 @@ def _make_compiled(name, graphdef, params, draw):
     from dance2wave.sampling.cpu import CpuEngine as Engine  # Loads Numba.
   else:
     from dance2wave.sampling.gpu import GpuEngine as Engine  # Loads Pallas.
-
-    params = rounded(params, draw.weights)
   engine = Engine(graphdef, params, draw)
   logging.info('engine %s: ready in %.1f s', name, time.monotonic() - began)
   return engine

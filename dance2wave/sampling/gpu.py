@@ -16,6 +16,7 @@ from dance2wave.models.quantise import unbend
 from dance2wave.sampling import gpu_kernel, xla
 from dance2wave.sampling.gpu_kernel import ROWS, Weights
 from dance2wave.sampling.listen import in_company
+from dance2wave.sampling.weights import rounded
 
 
 def _size(width):
@@ -141,7 +142,7 @@ class GpuEngine:
 
   Args:
     graphdef: of a `Dance2Wave`.
-    params: its parameters, rounded as `draw.weights` says.
+    params: its parameters.
     draw: how samples are drawn.
     interpret: whether the kernel runs as plain operations on any device,
       which is slow and made for tests.
@@ -150,6 +151,7 @@ class GpuEngine:
   name, team = 'gpu', 1
 
   def __init__(self, graphdef, params, draw, interpret=False):
+    params = rounded(params, draw.weights)
     wave = nnx.merge(graphdef, params).wave
     self.params, self._clips = params, _clips(draw)
     self._hop = wave.samples_per_frame

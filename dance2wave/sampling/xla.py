@@ -17,6 +17,7 @@ from dance2wave.sampling.listen import (
   in_company,
   pad_to_block,
 )
+from dance2wave.sampling.weights import rounded
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,13 +134,14 @@ class XlaEngine:
 
   Args:
     graphdef: of a `Dance2Wave`.
-    params: its parameters, rounded as `draw.weights` says.
+    params: its parameters.
     draw: how samples are drawn.
   """
 
   name, team = 'xla', 1
 
   def __init__(self, graphdef, params, draw):
+    params = rounded(params, draw.weights)
     self.params, self._draw, self._graphdef = params, draw, graphdef
     self._hop = nnx.merge(graphdef, params).wave.samples_per_frame
     self._run = jax.jit(
