@@ -17,7 +17,7 @@ from flax import nnx
 from dance2wave.models.quantise import unbend
 from dance2wave.sampling import xla
 from dance2wave.sampling.cpu_kernel import CLIPS, draw_clips
-from dance2wave.sampling.cpu_pack import aligned, frozen, pack_team
+from dance2wave.sampling.cpu_pack import AHEAD, aligned, frozen, pack_team
 from dance2wave.sampling.cpu_team import all_at_once, make_flags
 from dance2wave.sampling.cpu_types import Choice, Member, Scratch
 from dance2wave.sampling.draw import BLOCK
@@ -58,6 +58,16 @@ def _condition(graphdef, params, context_BFC, style_B, count, draw):
   return halves.reshape(*halves.shape[:3], -1)
 
 
+def _ahead(rows):
+  """Return for how many samples past inputs are multiplied at once.
+
+  A power of two. Of many rows the weights serve enough as it is, and what is
+  kept of later samples takes the place of weights in the caches.
+  """
+  most = max(CLIPS // max(rows, 1), 1)
+  return min(AHEAD, 2 ** (most.bit_length() - 1))
+
+
 @functools.partial(jax.jit, static_argnums=1)
 def _to_signal(bent_BS, levels):
   return jnp.clip(unbend(bent_BS, levels), -1.0, 1.0)
@@ -78,7 +88,9 @@ class CpuEngine:
   def team(self):
     """How many cores are to draw a few clips together."""
     units = self._widths[0] // LANES
-    size = sum(net.packed.nbytes for _, net in self._team(1))
+    size = sum(
+      net.packed.nbytes + net.packed_taps.nbytes for _, net in self._team(1)
+    )
     return min(_TEAM, units) if size >= _LEAST_BYTES else 1
 
   def __init__(self, graphdef, params, draw):
@@ -163,7 +175,8 @@ class CpuEngine:
     return self._teams[members]
 
   def _draw_clips(self, given, uniform_FSB2, state):
-    given, uniform = frozen(given), frozen(uniform_FSB2)
+    condition_FLRG = frozen(np.moveaxis(given, 0, 2))
+    uniform = frozen(uniform_FSB2)
     frames, hop, batch, _ = uniform.shape
     bent_BT = np.empty((batch, frames * hop), np.float32)
     is_alone = self._calls_alone > 0
@@ -181,7 +194,7 @@ class CpuEngine:
         net,
         self._choice,
         works[number],
-        given,
+        condition_FLRG,
         uniform,
         rings[number],
         state['bent'],
@@ -200,12 +213,15 @@ class CpuEngine:
     """Return stream and gates of a member's `Scratch`."""
     skips = part.skips.stop - part.skips.start
     units = part.units.stop - part.units.start
-    return aligned(rows, self._residual + skips), aligned(rows, 2 * units)
+    layers = len(self._wave.dilations)
+    ahead = _ahead(rows)
+    gates = aligned(layers if ahead > 1 else 1, ahead, rows, 2 * units)
+    return aligned(rows, self._residual + skips), gates
 
   def _make_shared(self, rows):
     """Return units, skip, hidden and outputs of a `Scratch`."""
     gate, skip, outputs = self._widths
-    shapes = (2, rows, gate), (rows, skip), (rows, skip), (rows, outputs)
+    shapes = (3, rows, gate), (rows, skip), (rows, skip), (rows, outputs)
     return [aligned(*shape) for shape in shapes]
 
   def draw_uniform(self, keys_B, first_frame, num_frames):

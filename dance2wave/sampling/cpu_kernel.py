@@ -47,17 +47,18 @@ def _begin(net, stream, bent_B, each):
 
 
 @once_jit
-def _interpolate(gates, condition_RFLG, frame, weight, layer, unit):
+def _interpolate(gates, condition_FLRG, moment, layer, first, unit):
   """Write what the context gives to a layer, between two frames."""
-  half, all_units = gates.shape[1] // 2, condition_RFLG.shape[3] // 2
-  for row in range(condition_RFLG.shape[0]):
-    now = condition_RFLG[row, frame, layer]
-    then = condition_RFLG[row, frame + 1, layer]
+  frame, weight = moment
+  half, all_units = gates.shape[1] // 2, condition_FLRG.shape[3] // 2
+  for row in range(gates.shape[0]):
     for part in range(2):
-      here, there = part * half, part * all_units + unit
+      there = part * all_units + unit
+      now = condition_FLRG[frame, layer, first + row, there : there + half]
+      then = condition_FLRG[frame + 1, layer, first + row, there : there + half]
+      out = gates[row, part * half : (part + 1) * half]
       for i in range(half):
-        value = now[there + i]
-        gates[row, here + i] = value + (then[there + i] - value) * weight
+        out[i] = now[i] + (then[i] - now[i]) * weight
 
 
 @jit
@@ -65,11 +66,13 @@ def _unit(gates, units, rows, unit):
   """Write tanh(value) sigmoid(gate), with one division."""
   half = gates.shape[1] // 2
   for row in range(rows):
+    values, closing = gates[row, :half], gates[row, half:]
+    out = units[row, unit : unit + half]
     for i in range(half):
-      value, gate = gates[row, i], gates[row, half + i]
+      value, gate = values[i], closing[i]
       rise = expm1(clip(_TWO * value, -_TANH_END, _TANH_END))
       fall = expm1(clip(-gate, -_SIGMOID_END, _SIGMOID_END))
-      units[row, unit + i] = rise / ((rise + _TWO) * (fall + _TWO))
+      out[i] = rise / ((rise + _TWO) * (fall + _TWO))
 
 
 @jit
@@ -118,71 +121,103 @@ def _add_product(net, out, width, x, inputs, rows, at):
   return at + _multiply(out, width, x, inputs, rows, net.packed[at:])
 
 
+@jit
+def _gates(work, layer, sample):
+  """Return the first index and the second of a layer's gates in `work`."""
+  layers, ahead = work.gates.shape[:2]
+  return layer % layers, sample % ahead
+
+
 @once_jit
-def _prepare(net, work, rings, given, place, sample, at, unit):
+def _prepare(net, work, rings, call, t, layer, base, unit):
   """Write what a layer's gates are given by context and by past inputs.
+
+  Past inputs of as many samples are known as the layer's dilation says, so
+  that some are prepared at once: the weights are read once for all of them.
 
   Args:
     net: parameters.
     work: of which `gates` is written.
     rings: (slots, rows, R) past inputs of all layers and clips.
-    given: the block's condition, frame in it, weight of the next, layer.
-    place: first slot of the layer's ring, dilation, first of the block's rows
-      and their number.
-    sample: number of the sample.
-    at: where the layer's matrices begin.
+    call: see `_layers`.
+    t: number of the sample in the call.
+    layer: its number.
+    base: first slot of the layer's ring.
     unit: first of the member's.
-
-  Returns:
-    Where the next matrix begins.
   """
-  gates, residual = work.gates, rings.shape[2]
-  base, dilation, first, rows = place
-  condition_RFLG, frame, weight, layer = given
-  _interpolate(gates, condition_RFLG, frame, weight, layer, unit)
-  reach = (net.kernel - 1) * dilation
+  condition_FLRG, first, rows, sample, hop, total = call
+  now = sample + t
+  dilation, residual = net.dilations_L[layer], rings.shape[2]
+  ahead = min(net.ahead_L[layer], work.gates.shape[1])
+  past = now % ahead
+  if past > 0 and t > 0:
+    return
+  count = min(ahead - past, total - t)
+  which, place = _gates(work, layer, now)
+  for k in range(count):
+    frame, step = (t + k) // hop, (t + k) % hop
+    moment = frame, np.float32(step) / np.float32(hop)
+    gates = work.gates[which, place + k, :rows]
+    _interpolate(gates, condition_FLRG, moment, layer, first, unit)
+  gates = work.gates[which, place]
+  width, reach = gates.shape[1], (net.kernel - 1) * dilation
+  size = net.packed_taps.size // net.dilations_L.size
+  at = layer * size
   for tap in range(net.kernel - 1, 0, -1):
-    past = rings[base + (sample - tap * dilation) % reach, first:]
-    at = _add_product(net, gates, gates.shape[1], past, residual, rows, at)
-  return at
+    inputs = rings[base + (now - tap * dilation) % reach, first:]
+    packed = net.packed_taps[at:]
+    at += _multiply(gates, width, inputs, residual, count * rows, packed)
 
 
 @once_jit
-def _layers(net, work, rings, condition_RFLG, moment, first, member, turn):
+def _layers(net, work, rings, call, t, member, turn):
   """Bring a block's stream through all layers.
 
-  While a member waits for the units of the others it prepares the next layer.
+  While a member waits for the units of the others it adds those of the layer
+  before to the skip path, and prepares the next layer.
+
+  Args:
+    net: parameters.
+    work: what is computed in.
+    rings: (slots, rows, R) past inputs of all layers and clips.
+    call: the condition; the block's first row and their number; the number
+      of the call's first sample, samples of a frame and of the call.
+    t: number of the sample in the call.
+    member: who computes.
+    turn: the next.
 
   Returns:
     The next turn, and where the matrices of the head begin.
   """
-  sample, frame, weight = moment
-  rows, layers = condition_RFLG.shape[0], net.dilations_L.size
-  stream, gates, residual = work.stream, work.gates, rings.shape[2]
-  at, base, slot = 0, 0, 0
-  for layer in range(layers + 1):
-    units = work.units[layer % 2]
-    if layer > 0:
-      turn = arrive(member.flags, member.number, turn)
-    if layer < layers:
-      place = base, net.dilations_L[layer], first, rows
-      given = condition_RFLG, frame, weight, layer
-      at = _prepare(net, work, rings, given, place, sample, at, member.unit)
+  _, first, rows, sample, _, _ = call
+  now = sample + t
+  stream, residual, skips = work.stream, rings.shape[2], net.skip_S.size
+  to_skip = stream[:, residual:]
+  layers, num_units, own = net.dilations_L.size, work.units.shape[0], 0
+  at, base, inputs = 0, 0, work.units.shape[2]
+  _prepare(net, work, rings, call, t, 0, 0, member.unit)
+  for layer in range(layers):
+    before = work.units[(layer - 1) % num_units]
     if layer > 0:
       wait(member.flags, turn)
-      _remember(rings, stream, slot, first, rows)
-      before = work.units[1 - layer % 2]
-      width, inputs = stream.shape[1], before.shape[1]
-      at = _add_product(net, stream, width, before, inputs, rows, at)
-    if layer < layers:
-      fetch_to_write(
-        member.flags, units, rows, member.unit, gates.shape[1] // 2
-      )
-      at = _add_product(net, gates, gates.shape[1], stream, residual, rows, at)
-      _unit(gates, units, rows, member.unit)
-      reach = (net.kernel - 1) * net.dilations_L[layer]
-      slot = base + sample % reach
-      base += reach
+      at = _add_product(net, stream, residual, before, inputs, rows, at)
+    which, place = _gates(work, layer, now)
+    gates, units = work.gates[which, place], work.units[layer % num_units]
+    own = gates.shape[1] // 2
+    fetch_to_write(member.flags, units, rows, member.unit, own)
+    at = _add_product(net, gates, 2 * own, stream, residual, rows, at)
+    _unit(gates, units, rows, member.unit)
+    turn = arrive(member.flags, member.number, turn)
+    reach = (net.kernel - 1) * net.dilations_L[layer]
+    _remember(rings, stream, base + now % reach, first, rows)
+    base += reach
+    if layer > 0:
+      at = _add_product(net, to_skip, skips, before, inputs, rows, at)
+    if layer + 1 < layers:
+      _prepare(net, work, rings, call, t, layer + 1, base, member.unit)
+  wait(member.flags, turn)
+  last = work.units[(layers - 1) % num_units]
+  at = _add_product(net, to_skip, skips, last, inputs, rows, at)
   return turn, at
 
 
@@ -254,7 +289,7 @@ def draw_clips(
   net,
   choice,
   work,
-  condition_RFLG,
+  condition_FLRG,
   uniform_FSB2,
   rings,
   bent_B,
@@ -268,7 +303,7 @@ def draw_clips(
     net: parameters, of the member's part.
     choice: how samples are drawn.
     work: what is computed in.
-    condition_RFLG: (rows, F + 1, L, 2 G), biases of the taps included.
+    condition_FLRG: (F + 1, L, rows, 2 G), biases of the taps included.
     uniform_FSB2: draws, for S samples of F frames.
     rings: (slots, rows, R) past inputs of every layer, the member's own;
       brought up to date.
@@ -278,22 +313,18 @@ def draw_clips(
     member: who computes, of a team that draws the same clips.
   """
   frames, hop, clips, _ = uniform_FSB2.shape
-  each = condition_RFLG.shape[0] // max(clips, 1)
+  each = condition_FLRG.shape[2] // max(clips, 1)
   flags, number, turn = member.flags, member.number, 1
   for begin in range(0, clips, CLIPS):
     end = min(begin + CLIPS, clips)
-    condition = condition_RFLG[begin * each : end * each]
-    bent, first = bent_B[begin:end], begin * each
-    rows = condition.shape[0]
-    for t in range(frames * hop):
-      frame, step = t // hop, t % hop
-      moment = sample + t, frame, np.float32(step) / np.float32(hop)
+    bent, first, rows = bent_B[begin:end], begin * each, (end - begin) * each
+    total = frames * hop
+    call = condition_FLRG, first, rows, sample, hop, total
+    for t in range(total):
       _begin(net, work.stream, bent, each)
-      turn, at = _layers(
-        net, work, rings, condition, moment, first, member, turn
-      )
+      turn, at = _layers(net, work, rings, call, t, member, turn)
       turn = _head(net, work, rows, member, turn, at)
-      uniform = uniform_FSB2[frame, step, begin:end]
+      uniform = uniform_FSB2[t // hop, t % hop, begin:end]
       _draw(net, work.outputs, choice, uniform, bent, each, number, len(flags))
       turn = meet(flags, number, turn)
       if number == 0:

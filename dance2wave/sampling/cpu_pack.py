@@ -13,6 +13,8 @@ from dance2wave.sampling.cpu_types import Net
 from dance2wave.sampling.tiles import LANES, pack, pack_bytes, pad
 from dance2wave.sampling.weights import to_bytes
 
+AHEAD = 16  # Samples for which past inputs are multiplied at once, at most.
+
 
 def frozen(array, dtype=np.float32):
   """Return a contiguous array that is not written to: one type to compile."""
@@ -80,7 +82,7 @@ def _parts(wave, members):
 
 
 def _pack_layers(wave, form, part):
-  """Yield every matrix of the layers in the order of use."""
+  """Return the matrices of past taps and the others, in the order of use."""
   layers, gate = len(wave.dilations), wave.gate
   residual = wave.residual.shape[-1]
   taps, of_taps = form.split(wave.taps[...])
@@ -90,21 +92,24 @@ def _pack_layers(wave, form, part):
   of_taps = _padded(of_taps.reshape(layers, 2, gate), 2)[..., part.units]
   of_taps = of_taps.reshape(layers, -1)
   skip = np.asarray(wave.skip.kernel[...]).reshape(layers, gate, -1)
-  paths = wave.residual[...], skip
-  columns = slice(None), part.skips
-  out, of_out = [], []
-  for path, mine in zip(paths, columns):
-    numbers, scale = form.split(path)
-    out.append(_padded(numbers, 1, 2)[..., mine])
-    of_out.append(_padded(scale, 2)[..., 0, mine])
-  out, of_out = np.concatenate(out, axis=2), np.concatenate(of_out, axis=1)
-  for layer in range(layers + 1):
-    for tap in range(wave.kernel - 1 if layer < layers else 0):
-      yield form.pack(taps[layer, tap], of_taps[layer])
+  paths = [
+    (_padded(numbers, 1, 2), _padded(scale, 2)[:, 0])
+    for numbers, scale in map(form.split, (wave.residual[...], skip))
+  ]
+  residuals, skips = (
+    [form.pack(n[..., mine], s[..., mine]) for n, s in zip(*path)]
+    for path, mine in zip(paths, (slice(None), part.skips))
+  )
+  pasts, others = [], []
+  for layer in range(layers):
+    packed = [form.pack(tap, of_taps[layer]) for tap in taps[layer]]
+    pasts += packed[:-1]
     if layer > 0:
-      yield form.pack(out[layer - 1], of_out[layer - 1])
-    if layer < layers:
-      yield form.pack(taps[layer, -1], of_taps[layer])
+      others.append(residuals[layer - 1])
+    others.append(packed[-1])
+    if layer > 0:
+      others.append(skips[layer - 1])
+  return pasts, [*others, skips[-1]]
 
 
 def _pack_head(matrix_IO, form, columns):
@@ -131,24 +136,29 @@ def pack_team(wave, draw, members):
   ]
 
 
-def _pack_net(wave, levels, form, part):
-  """Return a member's parameters of the WaveNet as the kernel reads them."""
-  matrices = [
-    *_pack_layers(wave, form, part),
-    _pack_head(wave.hidden.kernel[...], form, part.skips),
-    _pack_head(wave.logits.kernel[...], form, part.outputs),
-  ]
+def _in_a_row(matrices):
+  """Return packed matrices one after the other, as one array."""
   kind = matrices[0].dtype
   packed = aligned(sum(m.nbytes for m in matrices) // 4).view(kind)
   np.concatenate(matrices, out=packed)
+  return frozen(packed, kind)
+
+
+def _pack_net(wave, levels, form, part):
+  """Return a member's parameters of the WaveNet as the kernel reads them."""
+  pasts, others = _pack_layers(wave, form, part)
+  others.append(_pack_head(wave.hidden.kernel[...], form, part.skips))
+  others.append(_pack_head(wave.logits.kernel[...], form, part.outputs))
   embed = np.concatenate([wave.embed.kernel[...], wave.embed.bias[...][None]])
   return Net(
-    packed=frozen(packed, kind),
+    packed_taps=_in_a_row(pasts),
+    packed=_in_a_row(others),
     embed_2R=frozen(_padded(embed, 1)),
     skip_S=frozen(_padded(wave.skip.bias[...], 0)[part.skips]),
     hidden_S=frozen(_padded(wave.hidden.bias[...], 0)[part.skips]),
     logits_O=frozen(_padded(wave.logits.bias[...], 0)[part.outputs]),
     dilations_L=frozen(wave.dilations, np.int64),
+    ahead_L=frozen([math.gcd(d, AHEAD) for d in wave.dilations], np.int64),
     bent_V=frozen(_signal_of_classes(levels)),
     kernel=wave.kernel,
     num_outputs=wave.logits.kernel.shape[1],

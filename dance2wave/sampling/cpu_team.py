@@ -18,6 +18,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from dance2wave.sampling.tiles import emit_fetch
+
 _LINE = 16  # Whole numbers apart: no two counters on the same lines of a cache.
 _SPINS = 300  # Some microseconds; then others may have the core.
 # Members who get less than this share of the time wait for others who do not.
@@ -61,11 +63,7 @@ def _fetch_to_write(_, address):
 
   def emit(context, builder, signature, values):
     place = builder.inttoptr(values[0], ir.IntType(8).as_pointer())
-    number = ir.IntType(32)
-    kind = ir.FunctionType(ir.VoidType(), [place.type, number, number, number])
-    name = 'llvm.prefetch.p0'
-    function = cgutils.get_or_insert_function(builder.module, kind, name)
-    builder.call(function, [place, number(1), number(3), number(1)])
+    emit_fetch(builder, place, to_write=True)
     return context.get_dummy_value()
 
   return types.void(types.uintp), emit

@@ -9,26 +9,31 @@ class Net(NamedTuple):
   """A member's parameters of a WaveNet as the kernel reads them.
 
   Attributes:
-    packed: all matrices in the order of use, as `tiles.pack` or `pack_bytes`
-      returns them: for each layer its past taps, oldest first, then the
-      residual of the layer before beside its part of the skip matrix, then
-      its newest tap; then the last residual, hidden and logits.
+    packed_taps: the matrices of each layer's past taps, oldest first, as
+      `tiles.pack` or `pack_bytes` returns them.
+    packed: all others in the order of use: for each layer the residual of the
+      layer before, its newest tap, and the layer before's part of the skip
+      matrix; then the last such part, hidden and logits.
     embed_2R: what the signal is multiplied by, and what is added.
     skip_S: bias of the skip path.
     hidden_S: bias.
     logits_O: bias.
     dilations_L: in samples.
+    ahead_L: for how many samples, aligned to their number, past taps may be
+      multiplied at once; divides the dilation.
     bent_V: the signal of each class.
     kernel: taps of a layer.
     num_outputs: without padding.
   """
 
+  packed_taps: np.ndarray
   packed: np.ndarray
   embed_2R: np.ndarray
   skip_S: np.ndarray
   hidden_S: np.ndarray
   logits_O: np.ndarray
   dilations_L: np.ndarray
+  ahead_L: np.ndarray
   bent_V: np.ndarray
   kernel: int
   num_outputs: int
@@ -50,8 +55,9 @@ class Scratch(NamedTuple):
   Attributes:
     stream: (rows, R + S) [residual path | sum of skip path]; every member has
       the whole residual path, and its own outputs of the skip path.
-    gates: (rows, 2 G), of the member's own units.
-    units: (2, rows, G) of a layer and the next; shared, as is all below.
+    gates: (layers, A, rows, 2 G), of the member's own units, of A samples;
+      layers take turns if there are fewer here.
+    units: (3, rows, G) of a layer and the two before; shared, as is all below.
     skip: (rows, S).
     hidden: (rows, S).
     outputs: (rows, O).

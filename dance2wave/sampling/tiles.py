@@ -10,7 +10,10 @@ outputs, each panel contiguous:
 so that weights are read once, in the order in which they lie. A tile keeps
 the sums of up to `_ROWS` rows of one panel in registers. Every sum runs over
 the inputs in order, by fused multiply and add, whatever the number of rows:
-a row's result does not depend on its neighbours, to the last bit.
+a row's result does not depend on its neighbours, to the last bit. While more
+than one tile goes through a panel, they fetch the next one into the cache, a
+line for each input: else the first of them would wait for its weights, and
+the others compute while nothing is fetched.
 
 Weights are float32, or whole numbers of one byte (see `sampling/weights.py`).
 Then each panel begins with a float32 scale for each output, by which its sums
@@ -28,6 +31,8 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
+
+_LINE = 64  # Bytes that are fetched at once.
 
 
 def _has_avx512():
@@ -106,6 +111,17 @@ def _fused(builder):
   return cgutils.get_or_insert_function(builder.module, signature, name)
 
 
+def emit_fetch(builder, place, to_write):
+  """Fetch a line into the nearest cache, to be read or written soon."""
+  number = ir.IntType(32)
+  place = builder.bitcast(place, ir.IntType(8).as_pointer())
+  kind = ir.FunctionType(ir.VoidType(), [place.type, number, number, number])
+  name = 'llvm.prefetch.p0'
+  function = cgutils.get_or_insert_function(builder.module, kind, name)
+  of_data, nearest = number(1), number(3)
+  builder.call(function, [place, number(int(to_write)), nearest, of_data])
+
+
 class _Tile(NamedTuple):
   """Which sums a tile keeps.
 
@@ -114,12 +130,14 @@ class _Tile(NamedTuple):
     vectors: of outputs.
     width: vectors of the panel that they lie in.
     is_bytes: whether its weights are.
+    fetches: whether it fetches a line of `ahead` for each input.
   """
 
   rows: int
   vectors: int
   width: int
   is_bytes: bool
+  fetches: bool = False
 
 
 def _weights_at(builder, tile, panel, first):
@@ -163,7 +181,7 @@ def _emit_input(builder, tile, sums, x, starts, weights, i):
 
 def _emit_tile(function, tile):
   """Write the body of a tile: sums are loaded, added to, and stored."""
-  out, out_stride, x, x_stride, panel, first, count = function.args
+  out, out_stride, x, x_stride, panel, first, count, ahead = function.args
   builder = ir.IRBuilder(function.append_basic_block('begin'))
   loop = function.append_basic_block('inputs')
   end = function.append_basic_block('end')
@@ -184,6 +202,9 @@ def _emit_tile(function, tile):
   builder.position_at_end(loop)
   i = builder.phi(ir.IntType(64))
   sums = [builder.phi(_VECTOR) for _ in places]
+  if tile.fetches:
+    line = builder.mul(i, _index(_LINE // 4))
+    emit_fetch(builder, builder.gep(ahead, [line]), to_write=False)
   after = _emit_input(builder, tile, sums, x, starts, weights, i)
   following = builder.add(i, _index(1))
   firsts, nexts = [_index(0), *before], [following, *after]
@@ -206,7 +227,8 @@ def _tile_function(module, tile):
   floats, integer = _FLOAT.as_pointer(), ir.IntType(64)
   panel = ir.IntType(8).as_pointer() if tile.is_bytes else floats
   signature = ir.FunctionType(
-    ir.VoidType(), [floats, integer, floats, integer, panel, integer, integer]
+    ir.VoidType(),
+    [floats, integer, floats, integer, panel, integer, integer, panel],
   )
   name = 'dance2wave_tile_' + '_'.join(str(int(size)) for size in tile)
   function = cgutils.get_or_insert_function(module, signature, name)
@@ -221,13 +243,13 @@ def _make_tile(*sizes):
   """Return a function that adds x @ w to rows of one panel of `out`."""
 
   @intrinsic
-  def tile(_, out, out_stride, x, x_stride, panel, first, count):
+  def tile(_, out, out_stride, x, x_stride, panel, first, count, ahead):
     def emit(context, builder, signature, values):
       builder.call(_tile_function(builder.module, _Tile(*sizes)), values)
       return context.get_dummy_value()
 
     integer = types.int64
-    arguments = out, integer, x, integer, panel, integer, integer
+    arguments = out, integer, x, integer, panel, integer, integer, panel
     return types.void(*arguments), emit
 
   return tile
@@ -245,32 +267,39 @@ def _move(_, pointer, count):
 
 def _make_panel(vectors, is_bytes):
   """Return a function that runs tiles over the rows of one panel."""
+  largest, most, half = _ROWS, 2 * _ROWS, max(vectors // 2, 1)
   four, two, one = (
     _make_tile(r, vectors, vectors, is_bytes) for r in (4, 2, 1)
   )
-  most = 2 * _ROWS
-  many = _make_tile(most, max(vectors // 2, 1), vectors, is_bytes)
-  half = max(vectors // 2, 1)
-  largest = _ROWS
+  many = _make_tile(most, half, vectors, is_bytes)
+  fetching = _make_tile(largest, vectors, vectors, is_bytes, True)
+  lines = 0 if is_bytes else vectors * LANES * 4 // _LINE  # Of an input.
+  line = _LINE // 4
 
   @numba.njit
   def panel(out, out_stride, x, x_stride, rows, weights, inputs):
     while is_bytes and rows >= most:
-      many(out, out_stride, x, x_stride, weights, 0, inputs)
+      many(out, out_stride, x, x_stride, weights, 0, inputs, weights)
       if half < vectors:
-        many(out, out_stride, x, x_stride, weights, half, inputs)
+        many(out, out_stride, x, x_stride, weights, half, inputs, weights)
       out, x = _move(out, most * out_stride), _move(x, most * x_stride)
       rows -= most
+    fetched = lines if rows < most else 0
+    while rows >= largest and fetched < lines:
+      ahead = _move(weights, (lines + fetched) * inputs * line)
+      fetching(out, out_stride, x, x_stride, weights, 0, inputs, ahead)
+      out, x = _move(out, largest * out_stride), _move(x, largest * x_stride)
+      rows, fetched = rows - largest, fetched + 1
     while rows >= 4 and largest == 4:
-      four(out, out_stride, x, x_stride, weights, 0, inputs)
+      four(out, out_stride, x, x_stride, weights, 0, inputs, weights)
       out, x = _move(out, 4 * out_stride), _move(x, 4 * x_stride)
       rows -= 4
     while rows >= 2:
-      two(out, out_stride, x, x_stride, weights, 0, inputs)
+      two(out, out_stride, x, x_stride, weights, 0, inputs, weights)
       out, x = _move(out, 2 * out_stride), _move(x, 2 * x_stride)
       rows -= 2
     if rows:
-      one(out, out_stride, x, x_stride, weights, 0, inputs)
+      one(out, out_stride, x, x_stride, weights, 0, inputs, weights)
 
   return panel
 
