@@ -193,31 +193,30 @@ def _layers(net, work, rings, call, t, member, turn):
   now = sample + t
   stream, residual, skips = work.stream, rings.shape[2], net.skip_S.size
   to_skip = stream[:, residual:]
-  layers, num_units, own = net.dilations_L.size, work.units.shape[0], 0
+  layers, num_units = net.dilations_L.size, work.units.shape[0]
   at, base, inputs = 0, 0, work.units.shape[2]
-  _prepare(net, work, rings, call, t, 0, 0, member.unit)
-  for layer in range(layers):
+  for layer in range(layers + 2):
     before = work.units[(layer - 1) % num_units]
-    if layer > 0:
+    if layer > 1:
+      earlier = work.units[(layer - 2) % num_units]
+      at = _add_product(net, to_skip, skips, earlier, inputs, rows, at)
+    if layer < layers:
+      _prepare(net, work, rings, call, t, layer, base, member.unit)
+    if 0 < layer <= layers:
       wait(member.flags, turn)
-      at = _add_product(net, stream, residual, before, inputs, rows, at)
-    which, place = _gates(work, layer, now)
-    gates, units = work.gates[which, place], work.units[layer % num_units]
-    own = gates.shape[1] // 2
-    fetch_to_write(member.flags, units, rows, member.unit, own)
-    at = _add_product(net, gates, 2 * own, stream, residual, rows, at)
-    _unit(gates, units, rows, member.unit)
-    turn = arrive(member.flags, member.number, turn)
-    reach = (net.kernel - 1) * net.dilations_L[layer]
-    _remember(rings, stream, base + now % reach, first, rows)
-    base += reach
-    if layer > 0:
-      at = _add_product(net, to_skip, skips, before, inputs, rows, at)
-    if layer + 1 < layers:
-      _prepare(net, work, rings, call, t, layer + 1, base, member.unit)
-  wait(member.flags, turn)
-  last = work.units[(layers - 1) % num_units]
-  at = _add_product(net, to_skip, skips, last, inputs, rows, at)
+    if layer < layers:
+      if layer > 0:
+        at = _add_product(net, stream, residual, before, inputs, rows, at)
+      which, place = _gates(work, layer, now)
+      gates, units = work.gates[which, place], work.units[layer % num_units]
+      own = gates.shape[1] // 2
+      fetch_to_write(member.flags, units, rows, member.unit, own)
+      at = _add_product(net, gates, 2 * own, stream, residual, rows, at)
+      _unit(gates, units, rows, member.unit)
+      turn = arrive(member.flags, member.number, turn)
+      reach = (net.kernel - 1) * net.dilations_L[layer]
+      _remember(rings, stream, base + now % reach, first, rows)
+      base += reach
   return turn, at
 
 

@@ -273,7 +273,8 @@ def _make_panel(vectors, is_bytes):
   )
   many = _make_tile(most, half, vectors, is_bytes)
   fetching = _make_tile(largest, vectors, vectors, is_bytes, True)
-  lines = 0 if is_bytes else vectors * LANES * 4 // _LINE  # Of an input.
+  fetches = vectors == 4 and not is_bytes
+  lines = vectors * LANES * 4 // _LINE  # Of an input.
   line = _LINE // 4
 
   @numba.njit
@@ -284,12 +285,13 @@ def _make_panel(vectors, is_bytes):
         many(out, out_stride, x, x_stride, weights, half, inputs, weights)
       out, x = _move(out, most * out_stride), _move(x, most * x_stride)
       rows -= most
-    fetched = lines if rows < most else 0
-    while rows >= largest and fetched < lines:
-      ahead = _move(weights, (lines + fetched) * inputs * line)
-      fetching(out, out_stride, x, x_stride, weights, 0, inputs, ahead)
-      out, x = _move(out, largest * out_stride), _move(x, largest * x_stride)
-      rows, fetched = rows - largest, fetched + 1
+    if fetches:
+      fetched = lines if rows < most else 0
+      while rows >= largest and fetched < lines:
+        ahead = _move(weights, (lines + fetched) * inputs * line)
+        fetching(out, out_stride, x, x_stride, weights, 0, inputs, ahead)
+        out, x = _move(out, largest * out_stride), _move(x, largest * x_stride)
+        rows, fetched = rows - largest, fetched + 1
     while rows >= 4 and largest == 4:
       four(out, out_stride, x, x_stride, weights, 0, inputs, weights)
       out, x = _move(out, 4 * out_stride), _move(x, 4 * x_stride)
