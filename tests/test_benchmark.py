@@ -107,8 +107,8 @@ def test_a_file_holds_all_and_is_compared(result, tmp_path):
 def test_a_process_keeps_to_so_many_cores():
   code = (
     'from dance2wave import cores; cores.keep_to(1); '
-    'import jax, os; from dance2wave.sampling import offline; '
-    'print(cores.usable(), len(offline.groups_of(8, 1)[0]))'
+    'import jax, os; from dance2wave.sampling import offline, xla; '
+    'print(cores.usable(), len(offline.groups_of(8, 1, xla.XlaEngine)[0]))'
   )
   assert surroundings.start(['-c', code]).split() == ['1', '1']
   here = cores.usable()

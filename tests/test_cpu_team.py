@@ -2,6 +2,7 @@
 
 import os
 import time
+import types
 
 import jax
 import numpy as np
@@ -130,6 +131,33 @@ def test_only_large_models_and_no_more_than_their_units_make_a_team(
   assert engine.start(1, 99)['members'] == -(-40 // tiles.LANES)
 
 
+def test_a_team_pays_where_one_core_draws_fewer_clips_no_faster(monkeypatch):
+  case = make_case(3, 3, sizes=_SIZES)
+  engine, tried = CpuEngine(*case.model, case.draw), []
+  monkeypatch.setattr(cpu, '_LEAST_BYTES', 0)
+  # It reads weights for as long as it computes for 10 clips.
+  monkeypatch.setattr(engine, '_try', lambda n: tried.append(n) or max(n, 10))
+  assert [n for n in (1, 2, 5, 10, 14, 15, 32) if engine.team_pays(n)] == [
+    1,
+    2,
+    5,
+    10,
+    14,
+  ]
+  assert not engine.team_pays(33) and max(tried) == 32
+  tried.clear()
+  assert engine.team_pays(14) and not tried  # It is known by now.
+
+
+def test_a_trial_is_of_one_core_and_takes_its_time():
+  case = make_case(3, 3, sizes=_SIZES, guidance=2.0)
+  engine = CpuEngine(*case.model, case.draw)
+  short, long = (
+    min(engine._try(3, samples) for _ in range(3)) for samples in (500, 5000)
+  )
+  assert 5 < long / short < 20
+
+
 @pytest.mark.parametrize(
   'usable, team, clips, groups, each',
   [
@@ -148,7 +176,8 @@ def test_few_clips_share_cores_and_many_are_shared_out(
   monkeypatch, usable, team, clips, groups, each
 ):
   monkeypatch.setattr(cores, 'usable', lambda: usable)
-  slices, cores_each = offline.groups_of(clips, 1, team)
+  engine = types.SimpleNamespace(team=team, team_pays=lambda n: n <= 4)
+  slices, cores_each = offline.groups_of(clips, 1, engine)
   assert (len(slices), cores_each) == (groups, each)
   order = np.concatenate([np.arange(clips)[part] for part in slices])
   np.testing.assert_array_equal(order, np.arange(clips))
@@ -176,6 +205,7 @@ def test_dances_sound_the_same_by_a_team(monkeypatch, best_of):
   apart = make.generate(dances)
   assert set(teams) == {1}
   monkeypatch.setattr(cpu, '_LEAST_BYTES', 0)
+  monkeypatch.setattr(make.engine, 'team_pays', lambda clips: True)
   teams.clear()
   for one, other in zip(apart, make.generate(dances), strict=True):
     np.testing.assert_array_equal(one, other)

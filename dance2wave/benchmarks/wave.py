@@ -108,7 +108,7 @@ def draw(bench: Bench, engine, batch: int, frames: int) -> np.ndarray:
     )
     return np.asarray(audio_BT)
 
-  groups, each = offline.groups_of(batch, 1, engine.team)
+  groups, each = offline.groups_of(batch, 1, engine)
   with futures.ThreadPoolExecutor(len(groups)) as threads:
     return np.concatenate(list(threads.map(one_group, groups)))
 

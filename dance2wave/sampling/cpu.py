@@ -8,6 +8,7 @@ run in threads; it keeps one core busy, or several with a team.
 import functools
 import math
 import threading
+import time
 
 import jax
 import jax.numpy as jnp
@@ -28,6 +29,10 @@ _COMPILING = threading.Lock()
 # Cores that share the weights, if these are so large; more cores have not been
 # measured. Of less, each core draws as much alone.
 _TEAM, _LEAST_BYTES = 2, 2**20
+# Of the time that one core takes for the clips of a team of two. Of two models
+# and weights each, teams that pay took 0.41 to 0.68, others 0.65 to 0.74.
+_SHARE_OF_TEAM = 0.68
+_TRIAL_SAMPLES, _TRIALS = 64, 4
 _CALLS_ALONE = 8  # By one member, after a team has had to wait for cores.
 
 
@@ -99,7 +104,7 @@ class CpuEngine:
     self.params, self._draw = params, draw
     self._hop, self._each = wave.samples_per_frame, 1 + (draw.guidance != 1.0)
     self._reach = wave.receptive_field - 1
-    self._calls_alone = 0
+    self._calls_alone, self._pays = 0, {}
     self._teams = {}  # By the number of members: their parts and parameters.
     self._residual = pad(wave.residual.shape[-1])
     self._widths = [
@@ -122,14 +127,32 @@ class CpuEngine:
     self._condition = jax.jit(
       functools.partial(_condition, graphdef, draw=draw)
     )
-    self._compile()
-
-  def _compile(self):
-    """Compile the loop by drawing no samples of one clip."""
-    layers = len(self._wave.dilations)
-    given = np.zeros((self._each, 1, layers, 2 * self._widths[0]))
     with _COMPILING:
-      self._draw_clips(given, np.zeros((0, self._hop, 1, 2)), self.start(1))
+      self._try(1, samples=1)
+
+  def team_pays(self, clips):
+    """Return whether a team draws so many clips faster than its cores apart.
+
+    Apart each has some of the clips, which takes nearly as long as all of them
+    where it is the reading of weights that takes the time. How many these are
+    depends on the processor, and is tried.
+    """
+    if clips > CLIPS:
+      return False
+    if clips not in self._pays:
+      own = -(-clips // self.team)
+      times = [(self._try(own), self._try(clips)) for _ in range(_TRIALS)]
+      apart_s, alone_s = map(min, zip(*times, strict=True))
+      self._pays[clips] = apart_s > _SHARE_OF_TEAM * alone_s
+    return self._pays[clips]
+
+  def _try(self, clips, samples=_TRIAL_SAMPLES):
+    """Draw samples of silence by one core; return its time in seconds."""
+    shape = clips * self._each, 2, len(self._wave.dilations)
+    given, state = np.zeros((*shape, 2 * self._widths[0])), self.start(clips)
+    began = time.thread_time()
+    self._draw_clips(given, np.zeros((1, samples, clips, 2)), state)
+    return time.thread_time() - began
 
   def start(self, batch, cores=1):
     """Return the state before the first sample of `batch` clips.

@@ -25,7 +25,7 @@ from dance2wave.sampling.cpu_draw import (
   jit,
   once_jit,
 )
-from dance2wave.sampling.cpu_team import arrive, fetch_to_write, meet, wait
+from dance2wave.sampling.cpu_team import arrive, meet, wait
 from dance2wave.sampling.tiles import compile_multiply
 
 CLIPS = 32  # Of a block: they share the weights that are read.
@@ -209,9 +209,8 @@ def _layers(net, work, rings, call, t, member, turn):
         at = _add_product(net, stream, residual, before, inputs, rows, at)
       which, place = _gates(work, layer, now)
       gates, units = work.gates[which, place], work.units[layer % num_units]
-      own = gates.shape[1] // 2
-      fetch_to_write(member.flags, units, rows, member.unit, own)
-      at = _add_product(net, gates, 2 * own, stream, residual, rows, at)
+      both = gates.shape[1]
+      at = _add_product(net, gates, both, stream, residual, rows, at)
       _unit(gates, units, rows, member.unit)
       turn = arrive(member.flags, member.number, turn)
       reach = (net.kernel - 1) * net.dilations_L[layer]

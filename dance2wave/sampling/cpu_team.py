@@ -18,8 +18,6 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from dance2wave.sampling.tiles import emit_fetch
-
 _LINE = 16  # Whole numbers apart: no two counters on the same lines of a cache.
 _SPINS = 300  # Some microseconds; then others may have the core.
 # Members who get less than this share of the time wait for others who do not.
@@ -55,27 +53,6 @@ def _write(_, address, value):
     return context.get_dummy_value()
 
   return types.void(types.uintp, types.int64), emit
-
-
-@intrinsic
-def _fetch_to_write(_, address):
-  """Ask for a line of the cache that is to be written soon."""
-
-  def emit(context, builder, signature, values):
-    place = builder.inttoptr(values[0], ir.IntType(8).as_pointer())
-    emit_fetch(builder, place, to_write=True)
-    return context.get_dummy_value()
-
-  return types.void(types.uintp), emit
-
-
-@numba.njit(nogil=True)
-def fetch_to_write(flags, array, rows, first, count):
-  """Ask for the lines of some columns, which others of a team have read."""
-  if len(flags) > 1:
-    for row in range(rows):
-      for i in range(first, first + count, 16):
-        _fetch_to_write(array[row, i:].ctypes.data)
 
 
 @intrinsic

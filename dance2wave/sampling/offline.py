@@ -18,8 +18,6 @@ from dance2wave.sampling.listen import BLOCK_FRAMES, Listener
 from dance2wave.sampling.play import Player
 from dance2wave.sampling.xla import Draw
 
-_CLIPS_OF_TEAM = 4  # At most; more are drawn as fast by each core alone.
-
 
 @dataclasses.dataclass(frozen=True)
 class Dance:
@@ -175,7 +173,7 @@ class Generator:
     keys = self.keys(seed, rows)
     drawn = (len(heard.gain_FB) - 1) * len(dances) * self.best_of
     shares = _Shares(drawn, progress)
-    groups, each = groups_of(len(dances), self.num_devices, self.engine.team)
+    groups, each = groups_of(len(dances), self.num_devices, self.engine)
 
     def one_group(number, group):
       mine = heard.map(lambda x: x[:, group])
@@ -265,7 +263,7 @@ def _devices():
   return jax.local_devices()[:count]
 
 
-def groups_of(num_clips, num_devices, team=1):
+def groups_of(num_clips, num_devices, engine):
   """Split clips over devices, and over processor cores: each step is small.
 
   An accelerator takes all of its clips at once. Of a few clips it may be the
@@ -275,15 +273,15 @@ def groups_of(num_clips, num_devices, team=1):
   Args:
     num_clips: at least one.
     num_devices: that may be used.
-    team: cores that are to draw a few clips together.
+    engine: what draws.
 
   Returns:
     A slice of the clips for each group, and how many cores each may use.
   """
   workers = cores.usable() if jax.default_backend() == 'cpu' else 1
-  teams, each = workers // team, 1
-  if num_clips <= _CLIPS_OF_TEAM * teams:
-    workers, each = teams, team
+  teams, each = workers // engine.team, 1
+  if engine.team > 1 and teams and engine.team_pays(-(-num_clips // teams)):
+    workers, each = teams, engine.team
   count = max(1, min(max(workers, num_devices), num_clips))
   size = -(-num_clips // count)
   return [slice(i, i + size) for i in range(0, num_clips, size)], each

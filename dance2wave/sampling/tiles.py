@@ -111,15 +111,15 @@ def _fused(builder):
   return cgutils.get_or_insert_function(builder.module, signature, name)
 
 
-def emit_fetch(builder, place, to_write):
-  """Fetch a line into the nearest cache, to be read or written soon."""
+def _emit_fetch(builder, place):
+  """Fetch a line into the nearest cache, to be read soon."""
   number = ir.IntType(32)
   place = builder.bitcast(place, ir.IntType(8).as_pointer())
   kind = ir.FunctionType(ir.VoidType(), [place.type, number, number, number])
   name = 'llvm.prefetch.p0'
   function = cgutils.get_or_insert_function(builder.module, kind, name)
-  of_data, nearest = number(1), number(3)
-  builder.call(function, [place, number(int(to_write)), nearest, of_data])
+  to_read, nearest, of_data = number(0), number(3), number(1)
+  builder.call(function, [place, to_read, nearest, of_data])
 
 
 class _Tile(NamedTuple):
@@ -204,7 +204,7 @@ def _emit_tile(function, tile):
   sums = [builder.phi(_VECTOR) for _ in places]
   if tile.fetches:
     line = builder.mul(i, _index(_LINE // 4))
-    emit_fetch(builder, builder.gep(ahead, [line]), to_write=False)
+    _emit_fetch(builder, builder.gep(ahead, [line]))
   after = _emit_input(builder, tile, sums, x, starts, weights, i)
   following = builder.add(i, _index(1))
   firsts, nexts = [_index(0), *before], [following, *after]
