@@ -29,8 +29,8 @@ _COMPILING = threading.Lock()
 # Cores that share the weights, if these are so large; more cores have not been
 # measured. Of less, each core draws as much alone.
 _TEAM, _LEAST_BYTES = 2, 2**20
-# Of the time that one core takes for the clips of a team of two. Of two models
-# and weights each, teams that pay took 0.41 to 0.68, others 0.65 to 0.74.
+# Of one core's time for the same clips, what a team takes where it begins to do
+# no better than its cores apart; of fewer clips it takes less.
 _SHARE_OF_TEAM = 0.68
 _TRIAL_SAMPLES, _TRIALS = 64, 4
 _CALLS_ALONE = 8  # By one member, after a team has had to wait for cores.
