@@ -145,6 +145,7 @@ def test_a_team_pays_where_one_core_draws_fewer_clips_no_faster(monkeypatch):
     14,
   ]
   assert not engine.team_pays(33) and max(tried) == 32
+  assert 8 in tried  # Of 15 clips apart one core has eight.
   tried.clear()
   assert engine.team_pays(14) and not tried  # It is known by now.
 
