@@ -111,6 +111,10 @@ def test_a_team_that_waits_for_cores_leaves_the_next_calls_to_one(
   for _ in range(4):
     draw(case, 2, engine)
   assert teams == [2, 1, 1, 2]
+  for members in (1, 2, 1, 2, 2):
+    draw(case, members, engine)
+  # Calls that were for one core anyway are none of the two.
+  assert teams[4:] == [1, 1, 1, 1, 2]
 
 
 def test_a_member_without_a_core_is_noticed():
@@ -137,6 +141,7 @@ def test_a_team_pays_where_one_core_draws_fewer_clips_no_faster(monkeypatch):
   monkeypatch.setattr(cpu, '_LEAST_BYTES', 0)
   # It reads weights for as long as it computes for 10 clips.
   monkeypatch.setattr(engine, '_try', lambda n: tried.append(n) or max(n, 10))
+  assert engine.team_pays(1) and not tried  # There is nothing to compare.
   assert [n for n in (1, 2, 5, 10, 14, 15, 32) if engine.team_pays(n)] == [
     1,
     2,

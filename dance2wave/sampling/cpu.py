@@ -104,7 +104,8 @@ class CpuEngine:
     self.params, self._draw = params, draw
     self._hop, self._each = wave.samples_per_frame, 1 + (draw.guidance != 1.0)
     self._reach = wave.receptive_field - 1
-    self._calls_alone, self._pays = 0, {}
+    self._calls_alone = 0
+    self._pays = {1: True}  # By the number of clips; one cannot be shared out.
     self._teams = {}  # By the number of members: their parts and parameters.
     self._residual = pad(wave.residual.shape[-1])
     self._widths = [
@@ -202,7 +203,7 @@ class CpuEngine:
     uniform = frozen(uniform_FSB2)
     frames, hop, batch, _ = uniform.shape
     bent_BT = np.empty((batch, frames * hop), np.float32)
-    is_alone = self._calls_alone > 0
+    is_alone = self._calls_alone > 0 and state['members'] > 1
     team = self._team(1 if is_alone else state['members'])
     flags = make_flags(len(team))
     rows = min(batch, CLIPS) * self._each
