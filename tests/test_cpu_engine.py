@@ -1,6 +1,5 @@
 """The `cpu` engine draws what the `xla` engine draws."""
 
-import ctypes
 import sys
 
 import jax
@@ -10,13 +9,12 @@ import pytest
 from engine_cases import CONTEXT, HOP, make_case, make_model, tokens
 
 from dance2wave.errors import InputError
-from dance2wave.sampling import cpu_draw, cpu_kernel, engines, tiles, weights
+from dance2wave.sampling import cpu_draw, cpu_kernel, engines
 from dance2wave.sampling.cpu import CpuEngine
 from dance2wave.sampling.xla import Draw
 
 _FRAMES = 52  # 2.08 s at the debug model's 8 kHz.
 _ODD = ('residual', 40), ('gate', 24), ('skip', 72)
-_ROWS = 23  # With AVX-512 more than four tiles.
 # With a dilation of 128, frames do not end where its ring does.
 _LONG = (('dilations', tuple(2**i for i in range(8))),)
 # Past inputs are multiplied for up to 16 samples at once, of 35 clips for one.
@@ -71,42 +69,6 @@ def test_a_clip_does_not_depend_on_its_neighbours(kernel, sizes):
   for clips in (slice(2, 3), slice(20, 31), slice(34, 35)):
     some = case.run(CpuEngine, clips)
     np.testing.assert_array_equal(some, together[clips])
-
-
-@pytest.mark.parametrize('is_bytes', [False, True])
-@pytest.mark.parametrize('inputs, outputs', [(16, 16), (7, 112), (64, 320)])
-def test_products_are_right_and_a_row_does_not_depend_on_the_others(
-  inputs, outputs, is_bytes
-):
-  rng = np.random.default_rng(0)
-  w_IO = rng.normal(size=(inputs, outputs)).astype(np.float32)
-  x_RI = rng.normal(size=(_ROWS, inputs)).astype(np.float32)
-  packed, multiply = tiles.pack(w_IO), tiles.compile_multiply(is_bytes)
-  if is_bytes:
-    numbers, scale = weights.to_bytes(w_IO)
-    packed, w_IO = tiles.pack_bytes(numbers, scale[0]), numbers * scale
-  start_RO = rng.normal(size=(_ROWS, outputs)).astype(np.float32)
-
-  def product(first, rows):
-    out, x = start_RO[first:].copy(), x_RI[first:].copy()
-    addresses = (out.ctypes.data, x.ctypes.data, packed.ctypes.data)
-    out_at, x_at, w_at = map(pointer, addresses)
-    if is_bytes:
-      w_at = ctypes.cast(w_at, ctypes.POINTER(ctypes.c_int8))
-    multiply(out_at, outputs, x_at, inputs, rows, w_at, inputs, outputs)
-    np.testing.assert_array_equal(out[rows:], start_RO[first + rows :])
-    return out[:rows]
-
-  whole = product(0, _ROWS)
-  np.testing.assert_allclose(whole, start_RO + x_RI @ w_IO, atol=1e-4)
-  for first in range(_ROWS):
-    for rows in (1, 2, 3, 5, 8, 9, 20):
-      some = product(first, min(rows, _ROWS - first))
-      np.testing.assert_array_equal(some, whole[first : first + len(some)])
-
-
-def pointer(address):
-  return ctypes.cast(address, ctypes.POINTER(ctypes.c_float))
 
 
 def test_unit_and_exponential_are_exact_to_a_few_roundings():

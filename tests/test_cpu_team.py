@@ -12,7 +12,7 @@ from small_config import options_with
 
 from dance2wave import cores
 from dance2wave.pose.features import MOTION_DIM
-from dance2wave.sampling import cpu, cpu_team, offline, tiles
+from dance2wave.sampling import cpu, cpu_team, offline, vectors
 from dance2wave.sampling.cpu import CpuEngine
 from dance2wave.training import step
 
@@ -132,7 +132,7 @@ def test_only_large_models_and_no_more_than_their_units_make_a_team(
   assert engine.team == 1
   monkeypatch.setattr(cpu, '_LEAST_BYTES', 1000)
   assert engine.team == 2
-  assert engine.start(1, 99)['members'] == -(-40 // tiles.LANES)
+  assert engine.start(1, 99)['members'] == -(-40 // vectors.LANES)
 
 
 def test_a_team_pays_where_one_core_draws_fewer_clips_no_faster(monkeypatch):

@@ -21,9 +21,10 @@ from dance2wave.sampling.cpu_kernel import CLIPS, draw_clips
 from dance2wave.sampling.cpu_pack import AHEAD, aligned, frozen, pack_team
 from dance2wave.sampling.cpu_team import all_at_once, make_flags
 from dance2wave.sampling.cpu_types import Choice, Member, Scratch
+from dance2wave.sampling.dots import HEAD
 from dance2wave.sampling.draw import BLOCK
 from dance2wave.sampling.listen import in_company
-from dance2wave.sampling.tiles import LANES, pad
+from dance2wave.sampling.vectors import LANES, pad
 
 _COMPILING = threading.Lock()
 # Cores that share the weights, if these are so large; more cores have not been
@@ -234,13 +235,17 @@ class CpuEngine:
     return bent_BT, state | {'sample': state['sample'] + frames * hop}
 
   def _make_own(self, rows, part):
-    """Return stream and gates of a member's `Scratch`."""
+    """Return stream, gates and both digits of a member's `Scratch`."""
     skips = part.skips.stop - part.skips.start
     units = part.units.stop - part.units.start
     layers = len(self._wave.dilations)
     ahead = _ahead(rows)
     gates = aligned(layers if ahead > 1 else 1, ahead, rows, 2 * units)
-    return aligned(rows, self._residual + skips), gates
+    stream = aligned(rows, self._residual + skips)
+    gate, skip, _ = self._widths
+    most = max(self._residual, skip)
+    digits = aligned(ahead * rows, HEAD + most), aligned(rows, HEAD + gate)
+    return stream, gates, *digits
 
   def _make_shared(self, rows):
     """Return units, skip, hidden and outputs of a `Scratch`."""

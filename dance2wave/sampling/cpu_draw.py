@@ -30,6 +30,7 @@ _ROUND = np.float32(1.5 * 2**23)
 _LOG_2 = np.float32(0.693359375)
 _LOG_2_REST = np.float32(math.log(2) - 0.693359375)
 _ONE_BITS = np.int32(0x3F800000)
+_SIGN, _NO_SIGN = np.int32(31), np.int32(0x7FFFFFFF)
 _ONE, _TWO, _HALF = np.float32(1), np.float32(2), np.float32(0.5)
 _C3, _C4, _C5, _C6, _C7 = (
   np.float32(1 / math.factorial(k)) for k in range(3, 8)
@@ -74,12 +75,30 @@ def clip(x, low, high):
 
 
 @once_jit
+def _in_order(bits):
+  """Return a whole number that is larger if a float32 is, from its bits.
+
+  It is its own inverse: of a float's bits and of what it returns for them.
+  """
+  return np.int32(bits ^ ((bits >> _SIGN) & _NO_SIGN))
+
+
+@once_jit
+def _highest(values_V):
+  """Return the highest value; in whole numbers, which vectors may compare."""
+  highest = _in_order(np.float32(-np.inf).view(np.int32))
+  for i in range(values_V.size):
+    value = _in_order(np.float32(values_V[i]).view(np.int32))
+    highest = value if value > highest else highest
+  return np.int32(_in_order(highest)).view(np.float32)
+
+
+@once_jit
 def _softmax(logits_V, temperature):
   """Turn logits into probabilities, in place."""
-  highest = np.float32(-np.inf)
   for i in range(logits_V.size):
     logits_V[i] /= temperature
-    highest = max(highest, logits_V[i])
+  highest = _highest(logits_V)
   for i in range(logits_V.size):
     logits_V[i] = exp(clip(logits_V[i] - highest, _LOWEST, np.float32(0)))
   total = _sum_from(logits_V, np.float32(0))
@@ -117,19 +136,20 @@ def _keep_top_p(probabilities_V, top_p):
 @once_jit
 def _invert(probabilities_V, uniform, width):
   """Return how many classes lie below the draw; sums as in `draw`."""
-  levels = probabilities_V.size
+  levels, total = probabilities_V.size, np.float32(0)
   for first in range(0, levels, width):
-    for i in range(first + 1, first + width):
-      probabilities_V[i] += probabilities_V[i - 1]
-  before = np.float32(0)
-  for last in range(width - 1, levels, width):
-    before += probabilities_V[last]
-  wanted = uniform * before
-  before, count = np.float32(0), 0
+    block, sum_of_block = probabilities_V[first:], np.float32(0)
+    for i in range(width):
+      sum_of_block += block[i]
+      block[i] = sum_of_block
+    total += sum_of_block
+  wanted = uniform * total
+  before, count = np.float32(0), np.int32(0)
   for first in range(0, levels, width):
-    for i in range(first, first + width):
-      count += before + probabilities_V[i] <= wanted
-    before += probabilities_V[first + width - 1]
+    block = probabilities_V[first:]
+    for i in range(width):
+      count += np.int32(before + block[i] <= wanted)
+    before += block[width - 1]
   return min(count, levels - 1)
 
 

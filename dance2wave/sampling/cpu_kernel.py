@@ -15,7 +15,6 @@ of the skip path, and with rings of its own; see `cpu_team.py`.
 
 import numba
 import numpy as np
-from numba.extending import overload
 
 from dance2wave.sampling.cpu_draw import (
   clip,
@@ -26,7 +25,7 @@ from dance2wave.sampling.cpu_draw import (
   once_jit,
 )
 from dance2wave.sampling.cpu_team import arrive, meet, wait
-from dance2wave.sampling.tiles import compile_multiply
+from dance2wave.sampling.products import as_read, multiply
 
 CLIPS = 32  # Of a block: they share the weights that are read.
 # Beyond these, tanh and sigmoid are constant to 1e-13 and 1e-17.
@@ -39,11 +38,11 @@ def _begin(net, stream, bent_B, each):
   """Write the embedded past sample and the bias of the skip path."""
   residual = net.embed_2R.shape[1]
   for row in range(bent_B.size * each):
-    bent = bent_B[row // each]
+    bent, to_skip = bent_B[row // each], stream[row, residual:]
     for i in range(residual):
       stream[row, i] = bent * net.embed_2R[0, i] + net.embed_2R[1, i]
     for i in range(net.skip_S.size):
-      stream[row, residual + i] = net.skip_S[i]
+      to_skip[i] = net.skip_S[i]
 
 
 @once_jit
@@ -78,47 +77,15 @@ def _unit(gates, units, rows, unit):
 @jit
 def _rectify(source, at, target, to, count, rows):
   for row in range(rows):
+    x, out = source[row, at:], target[row, to:]
     for i in range(count):
-      x = source[row, at + i]
-      target[row, to + i] = _ZERO if x < _ZERO else x
-
-
-def _multiply(out, width, x, inputs, rows, packed):
-  """Add a packed matrix times rows of x to columns of `out`.
-
-  Args:
-    out: first column of those that it is added to.
-    width: their number.
-    x: (rows, inputs).
-    inputs: of the matrix.
-    rows: of x and out.
-    packed: the matrix and what follows.
-
-  Returns:
-    Its size in `packed`.
-  """
-  raise NotImplementedError  # Numba takes what is chosen below.
-
-
-@overload(_multiply)
-def _choose_multiply(out, width, x, inputs, rows, packed):
-  is_bytes = packed.dtype == numba.types.int8
-  multiply, scales = compile_multiply(is_bytes), 4 if is_bytes else 0
-
-  def chosen(out, width, x, inputs, rows, packed):
-    stride, pitch = out.strides[0] // 4, x.strides[0] // 4
-    multiply(
-      out.ctypes, stride, x.ctypes, pitch, rows, packed.ctypes, inputs, width
-    )
-    return (inputs + scales) * width
-
-  return chosen
+      out[i] = _ZERO if x[i] < _ZERO else x[i]
 
 
 @jit
 def _add_product(net, out, width, x, inputs, rows, at):
   """Add the matrix at `at` times rows of x; return where the next begins."""
-  return at + _multiply(out, width, x, inputs, rows, net.packed[at:])
+  return at + multiply(out, width, x, inputs, rows, net.packed[at:])
 
 
 @jit
@@ -166,7 +133,9 @@ def _prepare(net, work, rings, call, t, layer, base, unit):
   for tap in range(net.kernel - 1, 0, -1):
     inputs = rings[base + (now - tap * dilation) % reach, first:]
     packed = net.packed_taps[at:]
-    at += _multiply(gates, width, inputs, residual, count * rows, packed)
+    many = count * rows
+    inputs = as_read(work.digits, inputs, residual, many, packed)
+    at += multiply(gates, width, inputs, residual, many, packed)
 
 
 @once_jit
@@ -195,22 +164,24 @@ def _layers(net, work, rings, call, t, member, turn):
   to_skip = stream[:, residual:]
   layers, num_units = net.dilations_L.size, work.units.shape[0]
   at, base, inputs = 0, 0, work.units.shape[2]
+  before = as_read(work.unit_digits, work.units[0], inputs, 0, net.packed)
   for layer in range(layers + 2):
-    before = work.units[(layer - 1) % num_units]
     if layer > 1:
-      earlier = work.units[(layer - 2) % num_units]
-      at = _add_product(net, to_skip, skips, earlier, inputs, rows, at)
+      at = _add_product(net, to_skip, skips, before, inputs, rows, at)
     if layer < layers:
       _prepare(net, work, rings, call, t, layer, base, member.unit)
     if 0 < layer <= layers:
       wait(member.flags, turn)
+      before = work.units[(layer - 1) % num_units]
+      before = as_read(work.unit_digits, before, inputs, rows, net.packed)
     if layer < layers:
       if layer > 0:
         at = _add_product(net, stream, residual, before, inputs, rows, at)
       which, place = _gates(work, layer, now)
       gates, units = work.gates[which, place], work.units[layer % num_units]
       both = gates.shape[1]
-      at = _add_product(net, gates, both, stream, residual, rows, at)
+      x = as_read(work.digits, stream, residual, rows, net.packed)
+      at = _add_product(net, gates, both, x, residual, rows, at)
       _unit(gates, units, rows, member.unit)
       turn = arrive(member.flags, member.number, turn)
       reach = (net.kernel - 1) * net.dilations_L[layer]
@@ -239,17 +210,20 @@ def _head(net, work, rows, member, turn, at):
   at_skip = work.stream.shape[1] - own
   _rectify(work.stream, at_skip, skip, begin, own, rows)
   for row in range(rows):
+    hidden_S, outputs_O = hidden[row, begin:], outputs[row, member.output :]
     for i in range(own):
-      hidden[row, begin + i] = net.hidden_S[i]
+      hidden_S[i] = net.hidden_S[i]
     for i in range(own_outputs):
-      outputs[row, member.output + i] = net.logits_O[i]
+      outputs_O[i] = net.logits_O[i]
   turn = meet(flags, number, turn)
   inputs = skip.shape[1]
-  at = _add_product(net, hidden[:, begin:], own, skip, inputs, rows, at)
+  x = as_read(work.digits, skip, inputs, rows, net.packed)
+  at = _add_product(net, hidden[:, begin:], own, x, inputs, rows, at)
   _rectify(hidden, begin, hidden, begin, own, rows)
   turn = meet(flags, number, turn)
   out = outputs[:, member.output :]
-  _add_product(net, out, own_outputs, hidden, inputs, rows, at)
+  x = as_read(work.digits, hidden, inputs, rows, net.packed)
+  _add_product(net, out, own_outputs, x, inputs, rows, at)
   return meet(flags, number, turn)
 
 
@@ -282,7 +256,9 @@ def _draw(net, outputs, choice, uniform_B2, bent_B, each, first, step):
       bent_B[k] = net.bent_V[code]
 
 
-@numba.njit(nogil=True, error_model='numpy', fastmath={'contract'})
+# Without counting references (`_nrt`), which took a quarter of the time where
+# one clip is drawn of bytes: no array is made here, and the caller keeps all.
+@numba.njit(nogil=True, error_model='numpy', fastmath={'contract'}, _nrt=False)
 def draw_clips(
   net,
   choice,

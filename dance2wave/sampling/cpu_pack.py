@@ -10,8 +10,8 @@ import numpy as np
 
 from dance2wave.models.quantise import bent_of_codes
 from dance2wave.sampling.cpu_types import Net
-from dance2wave.sampling.tiles import LANES, pack, pack_bytes, pad
-from dance2wave.sampling.weights import to_bytes
+from dance2wave.sampling.products import BYTES, FLOATS
+from dance2wave.sampling.vectors import LANES, pad
 
 AHEAD = 16  # Samples for which past inputs are multiplied at once, at most.
 
@@ -37,27 +37,6 @@ def _padded(array, *axes):
   for axis in axes:
     widths[axis] = (0, pad(array.shape[axis]) - array.shape[axis])
   return np.pad(array, widths)
-
-
-class _Floats:
-  """How matrices are given to the kernel as float32."""
-
-  @staticmethod
-  def split(weights_IO):
-    """Return the matrices and the scales of their outputs."""
-    weights_IO = np.asarray(weights_IO, np.float32)
-    return weights_IO, np.ones_like(weights_IO[..., :1, :])
-
-  @staticmethod
-  def pack(numbers_IO, scale_O):
-    """Return one as the kernel reads it."""
-    return pack(numbers_IO)
-
-
-class _Bytes:
-  """How matrices are given to the kernel as whole numbers and scales."""
-
-  split, pack = staticmethod(to_bytes), staticmethod(pack_bytes)
 
 
 class Part(NamedTuple):
@@ -129,7 +108,7 @@ def pack_team(wave, draw, members):
   Returns:
     (`Part`, `Net`) of each.
   """
-  form = _Bytes if draw.weights == 'int8' else _Floats
+  form = BYTES if draw.weights == 'int8' else FLOATS
   return [
     (part, _pack_net(wave, draw.levels, form, part))
     for part in _parts(wave, members)

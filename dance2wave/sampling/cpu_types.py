@@ -10,7 +10,7 @@ class Net(NamedTuple):
 
   Attributes:
     packed_taps: the matrices of each layer's past taps, oldest first, as
-      `tiles.pack` or `pack_bytes` returns them.
+      `pack` of their form in `products.py` returns them.
     packed: all others in the order of use: for each layer the residual of the
       layer before, its newest tap, and the layer before's part of the skip
       matrix; then the last such part, hidden and logits.
@@ -57,6 +57,9 @@ class Scratch(NamedTuple):
       the whole residual path, and its own outputs of the skip path.
     gates: (layers, A, rows, 2 G), of the member's own units, of A samples;
       layers take turns if there are fewer here.
+    digits: (A x rows, D) where a product's inputs are written in digits, if
+      they are; see `dots.py`.
+    unit_digits: (rows, D) where a layer's units are.
     units: (3, rows, G) of a layer and the two before; shared, as is all below.
     skip: (rows, S).
     hidden: (rows, S).
@@ -65,6 +68,8 @@ class Scratch(NamedTuple):
 
   stream: np.ndarray
   gates: np.ndarray
+  digits: np.ndarray
+  unit_digits: np.ndarray
   units: np.ndarray
   skip: np.ndarray
   hidden: np.ndarray

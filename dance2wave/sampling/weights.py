@@ -7,8 +7,10 @@ the processor; each output has a scale of its own,
     weight = scale x n,   n in -127 .. 127,   scale = max |weight| / 127
 
 (the "per-channel" and symmetric scheme of Krishnamoorthi 2018, arXiv
-1806.08342, section 2.3). Activations and sums stay float32. Engines draw the
-same samples of them, because those that do not read bytes read `rounded`.
+1806.08342, section 2.3). Activations stay as exact as float32 has them (as
+whole numbers of 24 bits where bytes are multiplied as bytes, see `dots.py`).
+Engines draw the same samples of them, because those that do not read bytes
+read `rounded`.
 """
 
 import jax
