@@ -17,6 +17,7 @@ from flax import nnx
 
 from dance2wave.models.quantise import unbend
 from dance2wave.sampling import xla
+from dance2wave.sampling.cpu_kept import keep
 from dance2wave.sampling.cpu_kernel import CLIPS, draw_clips
 from dance2wave.sampling.cpu_pack import AHEAD, aligned, frozen, pack_team
 from dance2wave.sampling.cpu_team import all_at_once, make_flags
@@ -130,6 +131,7 @@ class CpuEngine:
       functools.partial(_condition, graphdef, draw=draw)
     )
     with _COMPILING:
+      keep(draw_clips)
       self._try(1, samples=1)
 
   def team_pays(self, clips):

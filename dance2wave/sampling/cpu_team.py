@@ -23,8 +23,10 @@ _SPINS = 300  # Some microseconds; then others may have the core.
 # Members who get less than this share of the time wait for others who do not.
 _LEAST_SHARE, _TOO_SHORT_S = 0.9, 0.02
 _IS_X86 = platform.machine().lower() in ('x86_64', 'amd64')
-_give_way = ctypes.CDLL(None).sched_yield
-_give_way.argtypes, _give_way.restype = [], ctypes.c_int
+if not hasattr(ctypes.CDLL(None), 'sched_yield'):
+  raise ImportError('this system has no sched_yield')  # Code would abort.
+# By name, as compiled code that is kept on disk may not hold an address.
+_give_way = types.ExternalFunction('sched_yield', types.int32())
 
 
 def make_flags(members):

@@ -39,7 +39,6 @@ from dance2wave.sampling.vectors import (
   WHOLE,
   WHOLES,
   at,
-  c_function,
   call,
   constant,
   fused,
@@ -125,7 +124,7 @@ def _split_row(digits, x, inputs):
 
 @functools.cache
 def compile_split():
-  """Compile and return a C function that writes rows in digits.
+  """Compile and return a function that writes rows in digits.
 
   Its arguments, in which arrays are addresses of float32:
 
@@ -137,13 +136,17 @@ def compile_split():
   """
   floats, integer = types.CPointer(types.float32), types.int64
 
-  @numba.cfunc(types.void(floats, integer, floats, integer, integer, integer))
+  @numba.njit(
+    types.void(floats, integer, floats, integer, integer, integer),
+    error_model='numpy',
+    _nrt=False,
+  )
   def split(digits, digits_stride, x, x_stride, rows, inputs):
     for row in range(rows):
       target = move(digits, row * digits_stride)
       _split_row(target, move(x, row * x_stride), inputs)
 
-  return c_function(split)
+  return split
 
 
 def _emit_inputs(builder, vectors, sums, digits, starts, weights, i):

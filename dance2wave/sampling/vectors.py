@@ -107,13 +107,6 @@ def move(_, pointer, count):
   return pointer(pointer, types.int64), emit
 
 
-def c_function(compiled):
-  """Return what Numba compiled for C in a form that other code may call."""
-  function = compiled.ctypes
-  function.owner = compiled  # Without it the code might be freed.
-  return function
-
-
 def make_function(name, emit):
   """Return a function for Numba whose body is written in LLVM's code.
 
