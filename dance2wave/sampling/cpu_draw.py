@@ -11,6 +11,7 @@ import numpy as np
 
 from dance2wave.models.quantise import MIXTURE_MIN_LOG_SCALE
 from dance2wave.sampling.draw import BISECTIONS
+from dance2wave.sampling.vectors import use_all_lanes
 
 # Products may be fused with sums; nothing else may be changed.
 jit = numba.njit(error_model='numpy', fastmath={'contract'})
@@ -156,6 +157,7 @@ def _invert(probabilities_V, uniform, width):
 @jit
 def draw_class(logits_V, uniform, temperature, top_p, width):
   """Draw a class; the logits are used up."""
+  use_all_lanes()
   _softmax(logits_V, max(temperature, _MIN_TEMPERATURE))
   if top_p < _ONE:
     _keep_top_p(logits_V, top_p)

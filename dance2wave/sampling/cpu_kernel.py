@@ -26,6 +26,7 @@ from dance2wave.sampling.cpu_draw import (
 )
 from dance2wave.sampling.cpu_team import arrive, meet, wait
 from dance2wave.sampling.products import as_read, multiply
+from dance2wave.sampling.vectors import use_all_lanes
 
 CLIPS = 32  # Of a block: they share the weights that are read.
 # Beyond these, tanh and sigmoid are constant to 1e-13 and 1e-17.
@@ -63,6 +64,7 @@ def _interpolate(gates, condition_FLRG, moment, layer, first, unit):
 @jit
 def _unit(gates, units, rows, unit):
   """Write tanh(value) sigmoid(gate), with one division."""
+  use_all_lanes()
   half = gates.shape[1] // 2
   for row in range(rows):
     values, closing = gates[row, :half], gates[row, half:]
@@ -76,6 +78,7 @@ def _unit(gates, units, rows, unit):
 
 @jit
 def _rectify(source, at, target, to, count, rows):
+  use_all_lanes()
   for row in range(rows):
     x, out = source[row, at:], target[row, to:]
     for i in range(count):
@@ -286,6 +289,7 @@ def draw_clips(
     bent_BT: where samples are written.
     member: who computes, of a team that draws the same clips.
   """
+  use_all_lanes()
   frames, hop, clips, _ = uniform_FSB2.shape
   each = condition_FLRG.shape[2] // max(clips, 1)
   flags, number, turn = member.flags, member.number, 1

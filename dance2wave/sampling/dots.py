@@ -49,6 +49,7 @@ from dance2wave.sampling.vectors import (
   padded,
   panels,
   repeat,
+  use_all_lanes,
 )
 
 IS_THERE = has('avx512vnni' if LANES == 16 else 'avxvnni')
@@ -109,6 +110,7 @@ def _write_digits(_, out, x, factor):
 @numba.njit(error_model='numpy')
 def _split_row(digits, x, inputs):
   """Write a row in digits."""
+  use_all_lanes()
   most = np.int32(0)
   for i in range(inputs):
     size = np.int32(np.float32(x[i]).view(np.int32) & _NO_SIGN)

@@ -98,6 +98,23 @@ def fused(builder, x, y, z):
 
 
 @intrinsic
+def use_all_lanes(_):
+  """Let loops of the function that calls this have vectors of LANES.
+
+  LLVM takes half of them where it believes that wide ones slow a processor
+  down; the products have them anyway.
+  """
+
+  def emit(context, builder, signature, values):
+    # llvmlite knows no such attribute by name, and would refuse it.
+    wide = f'"prefer-vector-width"="{32 * LANES}"'
+    set.add(builder.function.attributes, wide)
+    return context.get_dummy_value()
+
+  return types.void(), emit
+
+
+@intrinsic
 def move(_, pointer, count):
   """Return the pointer moved by so many elements."""
 
