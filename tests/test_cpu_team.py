@@ -124,13 +124,14 @@ def test_a_member_without_a_core_is_noticed():
     cpu_team.all_at_once(lambda member: member // (1 - member), 2)
 
 
-def test_only_large_models_and_no_more_than_their_units_make_a_team(
+def test_only_slow_models_and_no_more_than_their_units_make_a_team(
   monkeypatch,
 ):
   case = make_case(3, 3, sizes=_SIZES)
   engine = CpuEngine(*case.model, case.draw)
   assert engine.team == 1
-  monkeypatch.setattr(cpu, '_LEAST_BYTES', 1000)
+  engine = CpuEngine(*case.model, case.draw)
+  monkeypatch.setattr(cpu, '_LEAST_S', 0)
   assert engine.team == 2
   assert engine.start(1, 99)['members'] == -(-40 // vectors.LANES)
 
@@ -138,7 +139,6 @@ def test_only_large_models_and_no_more_than_their_units_make_a_team(
 def test_a_team_pays_where_one_core_draws_fewer_clips_no_faster(monkeypatch):
   case = make_case(3, 3, sizes=_SIZES)
   engine, tried = CpuEngine(*case.model, case.draw), []
-  monkeypatch.setattr(cpu, '_LEAST_BYTES', 0)
   # It reads weights for as long as it computes for 10 clips.
   monkeypatch.setattr(engine, '_try', lambda n: tried.append(n) or max(n, 10))
   assert engine.team_pays(1) and not tried  # There is nothing to compare.
@@ -210,7 +210,7 @@ def test_dances_sound_the_same_by_a_team(monkeypatch, best_of):
   monkeypatch.setattr(cores, 'usable', lambda: 2)
   apart = make.generate(dances)
   assert set(teams) == {1}
-  monkeypatch.setattr(cpu, '_LEAST_BYTES', 0)
+  monkeypatch.setattr(make.engine, 'team', 2)
   monkeypatch.setattr(make.engine, 'team_pays', lambda clips: True)
   teams.clear()
   for one, other in zip(apart, make.generate(dances), strict=True):

@@ -28,13 +28,15 @@ from dance2wave.sampling.listen import in_company
 from dance2wave.sampling.vectors import LANES, pad
 
 _COMPILING = threading.Lock()
-# Cores that share the weights, if these are so large; more cores have not been
-# measured. Of less, each core draws as much alone.
-_TEAM, _LEAST_BYTES = 2, 2**20
+# Cores that share the weights; more cores have not been measured.
+_TEAM = 2
+# Of one core for a layer of one clip: less is not worth sharing, since a team
+# meets once in a layer, which takes 0.3 us.
+_LEAST_S = 1e-6
 # Of one core's time for the same clips, what a team takes where it begins to do
 # no better than its cores apart; of fewer clips it takes less.
 _SHARE_OF_TEAM = 0.68
-_TRIAL_SAMPLES, _TRIALS = 64, 4
+_TRIAL_SAMPLES, _TRIALS = 128, 4
 _CALLS_ALONE = 8  # By one member, after a team has had to wait for cores.
 
 
@@ -91,14 +93,13 @@ class CpuEngine:
 
   name = 'cpu'
 
-  @property
+  @functools.cached_property
   def team(self):
-    """How many cores are to draw a few clips together."""
-    units = self._widths[0] // LANES
-    size = sum(
-      net.packed.nbytes + net.packed_taps.nbytes for _, net in self._team(1)
-    )
-    return min(_TEAM, units) if size >= _LEAST_BYTES else 1
+    """How many cores are to draw a few clips together; one clip is tried."""
+    alone_s = min(self._try(1) for _ in range(_TRIALS)) / _TRIAL_SAMPLES
+    if alone_s < _LEAST_S * len(self._wave.dilations):
+      return 1
+    return min(_TEAM, self._widths[0] // LANES)
 
   def __init__(self, graphdef, params, draw):
     wave = nnx.merge(graphdef, params).wave
