@@ -23,6 +23,11 @@ print(kept, resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
+_on_linux = pytest.mark.skipif(
+  not sys.platform.startswith('linux'), reason='glibc is on Linux only'
+)
+
+
 def _page_faults(word):
   command = [sys.executable, '-c', _FAULTS, word]
   done = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -30,10 +35,37 @@ def _page_faults(word):
   return kept == 'True', int(faults)
 
 
-@pytest.mark.skipif(
-  not sys.platform.startswith('linux'), reason='glibc is on Linux only'
-)
+@_on_linux
 def test_a_freed_block_is_used_again():
   kept, faults = _page_faults('keep')
   assert kept
   assert faults < _page_faults('not')[1] / 10
+
+
+_RELEASED = """
+import ctypes
+from dance2wave.allocator import release_freed_memory
+libc = ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_void_p
+
+def resident_mb():
+  with open('/proc/self/status') as file:
+    (line,) = [line for line in file if line.startswith('VmRSS')]
+  return int(line.split()[1]) / 1e3
+
+blocks = [ctypes.c_void_p(libc.malloc(2**16)) for _ in range(1600)]
+for block in blocks:
+  ctypes.memset(block, 1, 2**16)
+for block in blocks[:-1]:  # The last one holds the heap's end where it is.
+  libc.free(block)
+before = resident_mb()
+release_freed_memory()
+print(before - resident_mb())
+"""
+
+
+@_on_linux
+def test_freed_memory_is_released():
+  command = [sys.executable, '-c', _RELEASED]
+  done = subprocess.run(command, capture_output=True, text=True, check=True)
+  assert float(done.stdout) > 90  # Of 105 MB.

@@ -5,9 +5,9 @@ The first is measured, in samples per second of one core's time, `cpu` over
 `xla` on an Intel Xeon:
 
     clips             1    8    64
-    debug model     3.5  1.6   0.9   (4 layers of 8 channels: a toy)
-    default         3.9  1.7   1.2
-    wavenet_large   1.6  1.6   1.3
+    debug model     8.4  3.0   1.3   (4 layers of 8 channels: a toy)
+    default         6.4  2.6   1.8
+    wavenet_large   1.9  2.1   1.9
 
 `gpu` over `xla` on an H100: docs/benchmarks.md, "On a GPU".
 """
@@ -17,6 +17,7 @@ import time
 import jax
 from absl import logging
 
+from dance2wave.allocator import release_freed_memory
 from dance2wave.errors import InputError
 from dance2wave.sampling.xla import XlaEngine
 
@@ -74,5 +75,6 @@ def _make_compiled(name, graphdef, params, draw):
   else:
     from dance2wave.sampling.gpu import GpuEngine as Engine  # Loads Pallas.
   engine = Engine(graphdef, params, draw)
+  release_freed_memory()
   logging.info('engine %s: ready in %.1f s', name, time.monotonic() - began)
   return engine
