@@ -44,6 +44,7 @@ from dance2wave.sampling.vectors import (
   fused,
   has,
   index,
+  loop_over_inputs,
   make_function,
   move,
   padded,
@@ -178,8 +179,6 @@ def _emit_tile(rows, vectors, function):
   """Write the body of a tile: sums of digits, put together and added."""
   out, out_stride, digits, stride, panel, inputs = function.args
   builder = ir.IRBuilder(function.append_basic_block('begin'))
-  loop = function.append_basic_block('inputs')
-  end = function.append_basic_block('end')
 
   def head(v, kind, which):
     place = index(4 * LANES * (which * vectors + v))
@@ -190,19 +189,12 @@ def _emit_tile(rows, vectors, function):
   wholes = builder.bitcast(digits, WHOLE.as_pointer())
   offsets = [builder.mul(stride, index(r)) for r in range(rows)]
   starts = [builder.add(offset, index(HEAD)) for offset in offsets]
-  begin = builder.block
-  builder.branch(loop)
-  builder.position_at_end(loop)
-  i = builder.phi(ir.IntType(64))
-  sums = [builder.phi(WHOLES) for _ in before]
-  after = _emit_inputs(builder, vectors, sums, wholes, starts, weights, i)
-  following = builder.add(i, index(_TOGETHER))
-  firsts, nexts = [index(0), *before], [following, *after]
-  for phi, value_before, value in zip([i, *sums], firsts, nexts):
-    phi.add_incoming(value_before, begin)
-    phi.add_incoming(value, loop)
-  builder.cbranch(builder.icmp_signed('<', following, inputs), loop, end)
-  builder.position_at_end(end)
+
+  def add(i, sums):
+    return _emit_inputs(builder, vectors, sums, wholes, starts, weights, i)
+
+  step = _TOGETHER
+  after = loop_over_inputs(function, builder, before, inputs, step, add)
   for r in range(rows):
     power = builder.load(at(builder, digits, offsets[r]), align=4)
     for v in range(vectors):

@@ -30,6 +30,7 @@ from dance2wave.sampling.vectors import (
   constant,
   fused,
   index,
+  loop_over_inputs,
   make_function,
   move,
   padded,
@@ -127,8 +128,6 @@ def _emit_tile(tile, function):
   """Write the body of a tile: sums are loaded, added to, and stored."""
   out, out_stride, x, x_stride, panel, first, count, ahead = function.args
   builder = ir.IRBuilder(function.append_basic_block('begin'))
-  loop = function.append_basic_block('inputs')
-  end = function.append_basic_block('end')
   out = builder.gep(out, [builder.mul(first, index(LANES))])
   places = [
     at(builder, out, builder.mul(out_stride, index(r)), index(v * LANES))
@@ -141,22 +140,14 @@ def _emit_tile(tile, function):
   else:
     before = [builder.load(place, align=4) for place in places]
   starts = [builder.mul(x_stride, index(r)) for r in range(tile.rows)]
-  begin = builder.block
-  builder.branch(loop)
-  builder.position_at_end(loop)
-  i = builder.phi(ir.IntType(64))
-  sums = [builder.phi(FLOATS) for _ in places]
-  if tile.fetches:
-    line = builder.mul(i, index(_LINE // 4))
-    _emit_fetch(builder, builder.gep(ahead, [line]))
-  after = _emit_input(builder, tile, sums, x, starts, weights, i)
-  following = builder.add(i, index(1))
-  firsts, nexts = [index(0), *before], [following, *after]
-  for phi, value_before, value in zip([i, *sums], firsts, nexts):
-    phi.add_incoming(value_before, begin)
-    phi.add_incoming(value, loop)
-  builder.cbranch(builder.icmp_signed('<', following, count), loop, end)
-  builder.position_at_end(end)
+
+  def add(i, sums):
+    if tile.fetches:
+      line = builder.mul(i, index(_LINE // 4))
+      _emit_fetch(builder, builder.gep(ahead, [line]))
+    return _emit_input(builder, tile, sums, x, starts, weights, i)
+
+  after = loop_over_inputs(function, builder, before, count, 1, add)
   for k, (place, value) in enumerate(zip(places, after)):
     if tile.is_bytes:
       scale = at(builder, scales, index(k % tile.vectors * LANES))

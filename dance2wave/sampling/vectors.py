@@ -97,6 +97,37 @@ def fused(builder, x, y, z):
   return call(builder, f'llvm.fma.v{LANES}f32', FLOATS, [x, y, z])
 
 
+def loop_over_inputs(function, builder, sums, count, step, add):
+  """Write a loop that adds to sums, after which the builder goes on.
+
+  Args:
+    function: that is written.
+    builder: at the end of a block.
+    sums: before the loop.
+    count: of the inputs, one or more.
+    step: how many of them a turn takes.
+    add: `add(i, sums)` returns the sums with inputs from the i-th on.
+
+  Returns:
+    The sums after the loop.
+  """
+  loop = function.append_basic_block('inputs')
+  end = function.append_basic_block('end')
+  begin = builder.block
+  builder.branch(loop)
+  builder.position_at_end(loop)
+  i, *before = (builder.phi(v.type) for v in (count, *sums))
+  after = add(i, before)
+  following = builder.add(i, index(step))
+  firsts, nexts = [index(0), *sums], [following, *after]
+  for phi, first, value in zip([i, *before], firsts, nexts):
+    phi.add_incoming(first, begin)
+    phi.add_incoming(value, loop)
+  builder.cbranch(builder.icmp_signed('<', following, count), loop, end)
+  builder.position_at_end(end)
+  return after
+
+
 @intrinsic
 def use_all_lanes(_):
   """Let loops of the function that calls this have vectors of LANES.
