@@ -38,7 +38,7 @@ def test_a_second_process_has_the_kernel_and_draws_the_same(tmp_path):
   sound, hits = run()
   assert not hits
   assert run() == (sound, 1)
-  (path,) = tmp_path.glob('numba/*')
+  (path,) = tmp_path.glob('numba/*.nbc')
   assert path.stat().st_size < 2**20
 
 
@@ -65,7 +65,7 @@ def _is_there(argument=1):
 def test_each_signature_is_kept(folder):
   assert [_is_there(1), _is_there(1)] == [False, True]
   assert [_is_there(0.5), _is_there(0.5), _is_there(1)] == [False, True, True]
-  assert len(list(folder.iterdir())) == 2
+  assert len(list(folder.glob('*.nbc'))) == 2
 
 
 def test_one_of_other_sources_is_replaced(folder, monkeypatch):
@@ -74,13 +74,13 @@ def test_one_of_other_sources_is_replaced(folder, monkeypatch):
     patch.setattr(cpu_kept, '_SOURCES', bytes(32))
     assert [_is_there(), _is_there()] == [False, True]
   assert not _is_there()
-  assert len(list(folder.iterdir())) == 1
+  assert len(list(folder.glob('*.nbc'))) == 1
 
 
 @pytest.mark.parametrize('change', ['cut', 'bit', 'empty'])
 def test_a_damaged_one_is_made_again(folder, change):
   _is_there()
-  (path,) = folder.iterdir()
+  (path,) = folder.glob('*.nbc')
   data = path.read_bytes()
   damaged = {
     'cut': data[:-100],
@@ -88,6 +88,13 @@ def test_a_damaged_one_is_made_again(folder, change):
     'empty': b'',
   }
   path.write_bytes(damaged[change])
+  assert [_is_there(), _is_there()] == [False, True]
+
+
+def test_a_damaged_index_is_made_again(folder):
+  _is_there()
+  (path,) = folder.glob('*.nbi')
+  path.write_bytes(b'nothing')
   assert [_is_there(), _is_there()] == [False, True]
 
 

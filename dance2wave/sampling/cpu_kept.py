@@ -7,11 +7,8 @@ kept if and where those are. What cannot be read or written is compiled anew.
 """
 
 import hashlib
-import os
 import pathlib
-import pickle
 import platform
-import tempfile
 
 import jax
 import llvmlite
@@ -34,7 +31,7 @@ def _digest_of_sources():
 
 # At import, where these are what is imported; it takes some milliseconds.
 _SOURCES = _digest_of_sources()
-_SIZE = len(_SOURCES)
+_KEY = 'kernel'  # Of the one entry that Numba's index has.
 
 
 def keep(function):
@@ -54,29 +51,35 @@ class Kept:
 
   Args:
     function: in Python.
-    cache_path: where files lie, one for each signature and processor.
+    cache_path: where files lie, of each signature and processor: Numba's own
+      two, of which a later version takes the place of an earlier, and the
+      digest of what was written.
   """
 
   def __init__(self, function, cache_path):
     self._name = f'{function.__module__}.{function.__qualname__}'
     self.cache_path = cache_path
 
-  def _path(self, signature, codegen):
-    """Return where one lies; a later version takes the place of an earlier."""
+  def _files(self, signature, codegen):
+    """Return Numba's files of one, and where its data and digest lie."""
     key = str(_PACKAGE), self._name, str(signature), codegen.magic_tuple()
-    digest = hashlib.sha256(repr(key).encode()).hexdigest()
-    return self.cache_path / f'{digest[:32]}.kept'
+    name = hashlib.sha256(repr(key).encode()).hexdigest()[:32]
+    files = caching.IndexDataCacheFile(str(self.cache_path), name, _SOURCES)
+    data, digest = (
+      self.cache_path / f'{name}.{x}' for x in ('1.nbc', 'sha256')
+    )
+    return files, data, digest
 
   def load_overload(self, sig, target_context):
     """Return the compiled function, or None."""
     target_context.refresh()
     try:
-      data = self._path(sig, target_context.codegen()).read_bytes()
-      sources, check = data[:_SIZE], data[_SIZE : 2 * _SIZE]
-      data = data[2 * _SIZE :]
-      if sources != _SOURCES or check != hashlib.sha256(data).digest():
+      files, data, digest = self._files(sig, target_context.codegen())
+      if digest.read_bytes() != hashlib.sha256(data.read_bytes()).digest():
         return None
-      parts = pickle.loads(data)
+      parts = files.load(_KEY)
+      if parts is None:
+        return None
       return compiler.CompileResult._rebuild(target_context, *parts)
     except FileNotFoundError:
       return None
@@ -89,13 +92,10 @@ class Kept:
     if data.library.has_dynamic_globals:
       return  # Addresses of this process.
     try:
-      path = self._path(sig, data.codegen)
-      kept = caching.dumps(data._reduce())
-      kept = _SOURCES + hashlib.sha256(kept).digest() + kept
+      files, written, digest = self._files(sig, data.codegen)
       self.cache_path.mkdir(parents=True, exist_ok=True)
-      with tempfile.TemporaryDirectory(dir=self.cache_path) as folder:
-        unfinished = pathlib.Path(folder) / path.name
-        unfinished.write_bytes(kept)
-        os.replace(unfinished, path)
+      files.flush()  # A damaged index is not read but written anew.
+      files.save(_KEY, data._reduce())
+      digest.write_bytes(hashlib.sha256(written.read_bytes()).digest())
     except Exception as error:
       logging.info('engine cpu: the kernel is not kept (%r)', error)
