@@ -65,10 +65,14 @@ class _Matrix:
 
 
 @pytest.mark.parametrize('form', _FORMS)
-@pytest.mark.parametrize('inputs, outputs', [(16, 16), (48, 112), (64, 320)])
+@pytest.mark.parametrize(
+  'inputs, outputs', [(16, 16), (7, 112), (48, 112), (64, 320)]
+)
 def test_products_are_right_and_a_row_does_not_depend_on_the_others(
   inputs, outputs, form
 ):
+  if form.in_digits and inputs % LANES:
+    pytest.skip('digits are of whole vectors')
   rng = np.random.default_rng(1)
   x_RI = rng.normal(size=(_ROWS, inputs)).astype(np.float32)
   start_RO = rng.normal(size=(_ROWS, outputs)).astype(np.float32)
@@ -81,12 +85,6 @@ def test_products_are_right_and_a_row_does_not_depend_on_the_others(
       rows = min(rows, _ROWS - first)
       some = matrix.add(start_RO[first:], x_RI[first:], rows)
       np.testing.assert_array_equal(some, whole[first : first + rows])
-
-
-def test_floats_may_have_any_number_of_inputs():
-  matrix, x = _Matrix(products.FLOATS, 7, 32), np.ones((3, 7), np.float32)
-  product = matrix.add(np.zeros((3, 32), np.float32), x, 3)
-  np.testing.assert_allclose(product, x @ matrix.weights_IO, rtol=1e-5)
 
 
 @_needs_dots
@@ -130,11 +128,10 @@ def test_a_row_of_nothing_is_nothing_and_of_no_number_is_none():
 
 _DRAW = """
 import sys
-import jax
 import numpy as np
 sys.path.insert(0, 'tests')
 from engine_cases import make_case, tokens
-from dance2wave.sampling import dots, products, vectors
+from dance2wave.sampling import products, vectors
 from dance2wave.sampling.cpu import CpuEngine
 
 sizes = ('residual', 40), ('gate', 24), ('skip', 72)

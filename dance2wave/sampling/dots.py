@@ -43,12 +43,12 @@ from dance2wave.sampling.vectors import (
   constant,
   fused,
   has,
+  in_panels,
   index,
   loop_over_inputs,
   make_function,
   move,
   padded,
-  panels,
   repeat,
   use_all_lanes,
 )
@@ -78,12 +78,7 @@ def pack(numbers_IO, scale_O):
   wide = np.pad(wide, [(0, -len(wide) % _TOGETHER), (0, 0)])
   begin = -128 * wide.sum(axis=0, dtype=np.int32)
   wide = wide.reshape(len(wide) // _TOGETHER, _TOGETHER, wide.shape[1])
-  wide = wide.swapaxes(1, 2)
-  parts = [wide[:, :0].ravel()]  # There may be no outputs.
-  for i, j in panels(wide.shape[1]):
-    heads = (head[i:j].view(np.int8) for head in (scale, begin))
-    parts += [*heads, wide[:, i:j].ravel()]
-  return np.concatenate(parts)
+  return in_panels(wide.swapaxes(1, 2), scale, begin)
 
 
 @intrinsic

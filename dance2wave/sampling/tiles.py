@@ -25,16 +25,17 @@ from dance2wave.sampling.vectors import (
   FLOAT,
   FLOATS,
   LANES,
+  WHOLE,
   at,
   call,
   constant,
   fused,
+  in_panels,
   index,
   loop_over_inputs,
   make_function,
   move,
   padded,
-  panels,
   repeat,
 )
 
@@ -46,26 +47,18 @@ _ROWS = 4 if LANES == 16 else 2
 
 def pack(matrix_IO):
   """Return a float32 matrix as `multiply` reads it, flat; outputs padded."""
-  wide = padded(matrix_IO, np.float32)
-  parts = [wide[:, i:j].ravel() for i, j in panels(wide.shape[1])]
-  return np.concatenate([wide[:, :0].ravel(), *parts])
+  return in_panels(padded(matrix_IO, np.float32))
 
 
 def pack_bytes(matrix_IO, scale_O):
   """Return scale x whole numbers as `multiply` reads them: flat, in bytes."""
-  wide = padded(matrix_IO, np.int8)
   scale = padded(scale_O[None], np.float32)[0]
-  parts = [wide[:, :0].ravel()]  # There may be no outputs.
-  for i, j in panels(wide.shape[1]):
-    parts += [scale[i:j].view(np.int8), wide[:, i:j].ravel()]
-  return np.concatenate(parts)
+  return in_panels(padded(matrix_IO, np.int8), scale)
 
 
 def _emit_fetch(builder, place):
   """Fetch a line into the nearest cache, to be read soon."""
-  to_read, nearest, of_data = (
-    ir.Constant(ir.IntType(32), n) for n in (0, 3, 1)
-  )
+  to_read, nearest, of_data = (ir.Constant(WHOLE, n) for n in (0, 3, 1))
   place = builder.bitcast(place, BYTE.as_pointer())
   terms = [place, to_read, nearest, of_data]
   call(builder, 'llvm.prefetch.p0', ir.VoidType(), terms)

@@ -48,7 +48,7 @@ def pad(size):
   return -(-size // LANES) * LANES
 
 
-def panels(outputs):
+def _panels(outputs):
   """Yield the (first, last) output of each panel."""
   first = 0
   for vectors in (4, 2, 1):
@@ -64,6 +64,20 @@ def padded(matrix_IO, dtype):
   wide = np.zeros((inputs, pad(outputs)), dtype)
   wide[:, :outputs] = matrix_IO
   return wide
+
+
+def in_panels(matrix, *heads_O):
+  """Return a matrix of (inputs, whole vectors, ...) panel by panel, flat.
+
+  Args:
+    matrix: what its outputs have for each row lies together.
+    heads_O: arrays of which each panel's part comes before it.
+  """
+  parts = [matrix[:, :0].ravel()]  # There may be no outputs.
+  for i, j in _panels(matrix.shape[1]):
+    parts += [head_O[i:j].view(matrix.dtype) for head_O in heads_O]
+    parts.append(matrix[:, i:j].ravel())
+  return np.concatenate(parts)
 
 
 def at(builder, base, *terms, kind=FLOATS):
