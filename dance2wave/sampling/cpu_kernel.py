@@ -24,7 +24,7 @@ from dance2wave.sampling.cpu_draw import (
   jit,
   once_jit,
 )
-from dance2wave.sampling.cpu_team import arrive, meet, wait
+from dance2wave.sampling.cpu_team import arrive, fetch, meet, wait
 from dance2wave.sampling.products import as_read, multiply
 from dance2wave.sampling.vectors import use_all_lanes
 
@@ -176,6 +176,7 @@ def _layers(net, work, rings, call, t, member, turn):
     if 0 < layer <= layers:
       wait(member.flags, turn)
       before = work.units[(layer - 1) % num_units]
+      fetch(member.flags, before, rows)
       before = as_read(work.unit_digits, before, inputs, rows, net.packed)
     if layer < layers:
       if layer > 0:
@@ -219,11 +220,13 @@ def _head(net, work, rows, member, turn, at):
     for i in range(own_outputs):
       outputs_O[i] = net.logits_O[i]
   turn = meet(flags, number, turn)
+  fetch(flags, skip, rows)
   inputs = skip.shape[1]
   x = as_read(work.digits, skip, inputs, rows, net.packed)
   at = _add_product(net, hidden[:, begin:], own, x, inputs, rows, at)
   _rectify(hidden, begin, hidden, begin, own, rows)
   turn = meet(flags, number, turn)
+  fetch(flags, hidden, rows)
   out = outputs[:, member.output :]
   x = as_read(work.digits, hidden, inputs, rows, net.packed)
   _add_product(net, out, own_outputs, x, inputs, rows, at)

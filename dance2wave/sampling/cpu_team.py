@@ -18,6 +18,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from dance2wave.sampling.vectors import LINE, emit_fetch
+
 _LINE = 16  # Whole numbers apart: no two counters on the same lines of a cache.
 _SPINS = 300  # Some microseconds; then others may have the core.
 # Members who get less than this share of the time wait for others who do not.
@@ -71,6 +73,30 @@ def _pause(_):
     return context.get_dummy_value()
 
   return types.void(), emit
+
+
+@intrinsic
+def _fetch(_, address):
+  """Fetch a line, to be read soon."""
+
+  def emit(context, builder, signature, values):
+    place = builder.inttoptr(values[0], ir.IntType(8).as_pointer())
+    emit_fetch(builder, place)
+    return context.get_dummy_value()
+
+  return types.void(types.uintp), emit
+
+
+@numba.njit(nogil=True)
+def fetch(flags, numbers_RI, rows):
+  """Fetch rows that others have written, all of them at once.
+
+  A product would wait for the lines of few rows at a time.
+  """
+  if len(flags) > 1:
+    begin = numbers_RI.ctypes.data
+    for offset in range(0, rows * numbers_RI.strides[0], LINE):
+      _fetch(begin + offset)
 
 
 @numba.njit(nogil=True)

@@ -4,8 +4,9 @@ A tile keeps the sums of up to `_ROWS` rows of one panel (see `vectors.py`) in
 registers. Every sum runs over the inputs in order, by fused multiply and add,
 whatever the number of rows: a row's result does not depend on its neighbours,
 to the last bit. While more than one tile goes through a panel, they fetch the
-next one into the cache, a line for each input: else the first of them would
-wait for its weights, and the others compute while nothing is fetched.
+next one into the cache, as many lines for each input as bring all of it: else
+the first of them would wait for its weights, and the others compute while
+nothing is fetched.
 
 Weights are float32, or whole numbers of one byte (see `sampling/weights.py`).
 Then each panel begins with a float32 scale for each output, by which its sums
@@ -25,10 +26,10 @@ from dance2wave.sampling.vectors import (
   FLOAT,
   FLOATS,
   LANES,
-  WHOLE,
+  LINE,
   at,
-  call,
   constant,
+  emit_fetch,
   fused,
   in_panels,
   index,
@@ -39,7 +40,6 @@ from dance2wave.sampling.vectors import (
   repeat,
 )
 
-_LINE = 64  # Bytes that are fetched at once.
 # Rows in the largest tile: four vectors of sums for each row must fit in the
 # registers, 32 with AVX-512 and else 16.
 _ROWS = 4 if LANES == 16 else 2
@@ -56,14 +56,6 @@ def pack_bytes(matrix_IO, scale_O):
   return in_panels(padded(matrix_IO, np.int8), scale)
 
 
-def _emit_fetch(builder, place):
-  """Fetch a line into the nearest cache, to be read soon."""
-  to_read, nearest, of_data = (ir.Constant(WHOLE, n) for n in (0, 3, 1))
-  place = builder.bitcast(place, BYTE.as_pointer())
-  terms = [place, to_read, nearest, of_data]
-  call(builder, 'llvm.prefetch.p0', ir.VoidType(), terms)
-
-
 class _Tile(NamedTuple):
   """Which sums a tile keeps.
 
@@ -72,14 +64,14 @@ class _Tile(NamedTuple):
     vectors: of outputs.
     width: vectors of the panel that they lie in.
     is_bytes: whether its weights are.
-    fetches: whether it fetches a line of `ahead` for each input.
+    fetches: lines of `ahead` that it fetches for each input.
   """
 
   rows: int
   vectors: int
   width: int
   is_bytes: bool
-  fetches: bool = False
+  fetches: int = 0
 
 
 def _weights_at(builder, tile, panel, first):
@@ -135,9 +127,10 @@ def _emit_tile(tile, function):
   starts = [builder.mul(x_stride, index(r)) for r in range(tile.rows)]
 
   def add(i, sums):
-    if tile.fetches:
-      line = builder.mul(i, index(_LINE // 4))
-      _emit_fetch(builder, builder.gep(ahead, [line]))
+    for k in range(tile.fetches):
+      line = builder.add(builder.mul(i, index(tile.fetches)), index(k))
+      place = builder.gep(ahead, [builder.mul(line, index(LINE // 4))])
+      emit_fetch(builder, place)
     return _emit_input(builder, tile, sums, x, starts, weights, i)
 
   after = loop_over_inputs(function, builder, before, count, 1, add)
@@ -163,10 +156,12 @@ def make_panel(vectors, is_bytes=False):
     _make_tile(r, vectors, vectors, is_bytes) for r in (4, 2, 1)
   )
   many = _make_tile(most, half, vectors, is_bytes)
-  fetching = _make_tile(largest, vectors, vectors, is_bytes, True)
+  fetching, fetching_twice = (
+    _make_tile(largest, vectors, vectors, is_bytes, lines) for lines in (1, 2)
+  )
   fetches = vectors == 4 and not is_bytes
-  lines = vectors * LANES * 4 // _LINE  # Of an input.
-  line = _LINE // 4
+  lines = vectors * LANES * 4 // LINE  # Of an input.
+  line = LINE // 4
 
   @numba.njit
   def panel(out, out_stride, x, x_stride, rows, weights, inputs):
@@ -176,13 +171,18 @@ def make_panel(vectors, is_bytes=False):
         many(out, out_stride, x, x_stride, weights, half, inputs, weights)
       out, x = move(out, most * out_stride), move(x, most * x_stride)
       rows -= most
-    if fetches:
-      fetched = lines if rows < most else 0
-      while rows >= largest and fetched < lines:
+    if fetches and rows >= most:
+      each = 1 if rows >= lines * largest else 2
+      for fetched in range(0, lines, each):
         ahead = move(weights, (lines + fetched) * inputs * line)
-        fetching(out, out_stride, x, x_stride, weights, 0, inputs, ahead)
+        if each == 1:
+          fetching(out, out_stride, x, x_stride, weights, 0, inputs, ahead)
+        else:
+          fetching_twice(
+            out, out_stride, x, x_stride, weights, 0, inputs, ahead
+          )
         out, x = move(out, largest * out_stride), move(x, largest * x_stride)
-        rows, fetched = rows - largest, fetched + 1
+        rows -= largest
     while rows >= 4 and largest == 4:
       four(out, out_stride, x, x_stride, weights, 0, inputs, weights)
       out, x = move(out, 4 * out_stride), move(x, 4 * x_stride)

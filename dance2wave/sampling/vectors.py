@@ -32,6 +32,7 @@ def has(feature):
   return f'+{feature}' in features.split(',')
 
 
+LINE = 64  # Bytes that are fetched at once.
 # Floats in a vector.
 LANES = 16 if has('avx512f') else 8
 FLOAT, WHOLE, BYTE = ir.FloatType(), ir.IntType(32), ir.IntType(8)
@@ -109,6 +110,14 @@ def call(builder, name, result, arguments):
 def fused(builder, x, y, z):
   """Return x y + z of vectors, rounded once."""
   return call(builder, f'llvm.fma.v{LANES}f32', FLOATS, [x, y, z])
+
+
+def emit_fetch(builder, place):
+  """Fetch a line into the nearest cache, to be read soon."""
+  to_read, nearest, of_data = (ir.Constant(WHOLE, n) for n in (0, 3, 1))
+  place = builder.bitcast(place, BYTE.as_pointer())
+  terms = [place, to_read, nearest, of_data]
+  call(builder, 'llvm.prefetch.p0', ir.VoidType(), terms)
 
 
 def loop_over_inputs(function, builder, sums, count, step, add):
