@@ -128,11 +128,10 @@ def test_only_slow_models_and_no_more_than_their_units_make_a_team(
   monkeypatch,
 ):
   case = make_case(3, 3, sizes=_SIZES)
-  engine = CpuEngine(*case.model, case.draw)
-  assert engine.team == 1
-  engine = CpuEngine(*case.model, case.draw)
-  monkeypatch.setattr(cpu, '_LEAST_S', 0)
-  assert engine.team == 2
+  for least_s, members in ((np.inf, 1), (0, 2)):
+    monkeypatch.setattr(cpu, '_LEAST_S', least_s)
+    engine = CpuEngine(*case.model, case.draw)
+    assert engine.team == members
   assert engine.start(1, 99)['members'] == -(-40 // vectors.LANES)
 
 
