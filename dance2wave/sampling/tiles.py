@@ -157,7 +157,7 @@ def make_panel(vectors, is_bytes=False):
   )
   many = _make_tile(most, half, vectors, is_bytes)
   fetching, fetching_twice = (
-    _make_tile(largest, vectors, vectors, is_bytes, lines) for lines in (1, 2)
+    _make_tile(largest, vectors, vectors, is_bytes, each) for each in (1, 2)
   )
   fetches = vectors == 4 and not is_bytes
   lines = vectors * LANES * 4 // LINE  # Of an input.
