@@ -20,7 +20,7 @@ from numba.extending import intrinsic
 
 from dance2wave.sampling.vectors import LINE, emit_fetch
 
-_LINE = 16  # Whole numbers apart: no two counters on the same lines of a cache.
+_APART = 16  # Whole numbers: no two counters on the same lines of a cache.
 _SPINS = 300  # Some microseconds; then others may have the core.
 # Members who get less than this share of the time wait for others who do not.
 _LEAST_SHARE, _TOO_SHORT_S = 0.9, 0.02
@@ -33,7 +33,7 @@ _give_way = types.ExternalFunction('sched_yield', types.int32())
 
 def make_flags(members):
   """Return the counters of a team that has not met: the turn of each."""
-  return np.zeros((members, _LINE), np.int64)
+  return np.zeros((members, _APART), np.int64)
 
 
 @intrinsic

@@ -172,6 +172,7 @@ def make_panel(vectors, is_bytes=False):
       out, x = move(out, most * out_stride), move(x, most * x_stride)
       rows -= most
     if fetches and rows >= most:
+      # Two lines at once where tiles are few; many are a tenth slower so.
       each = 1 if rows >= lines * largest else 2
       for fetched in range(0, lines, each):
         ahead = move(weights, (lines + fetched) * inputs * line)
