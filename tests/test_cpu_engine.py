@@ -81,7 +81,7 @@ def test_unit_and_exponential_are_exact_to_a_few_roundings():
   np.testing.assert_allclose(rise, np.expm1(np.float64(near)), rtol=5e-7)
   gates = np.stack([x / 4, x[::-1]], axis=1).reshape(-1, 2)
   units = np.zeros((len(gates), 1), np.float32)
-  cpu_kernel._unit(gates, units, len(gates), 0)
+  cpu_kernel.gated_unit(gates, units, len(gates), 0)
   value, gate = np.float64(gates).T
   right = np.tanh(value) / (1 + np.exp(-gate))
   np.testing.assert_allclose(units[:, 0], right, rtol=1e-6, atol=1e-17)

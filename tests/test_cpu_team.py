@@ -138,8 +138,11 @@ def test_only_slow_models_and_no_more_than_their_units_make_a_team(
 def test_a_team_pays_where_one_core_draws_fewer_clips_no_faster(monkeypatch):
   case = make_case(3, 3, sizes=_SIZES)
   engine, tried = CpuEngine(*case.model, case.draw), []
+  engine.team = 2
   # It reads weights for as long as it computes for 10 clips.
-  monkeypatch.setattr(engine, '_try', lambda n: tried.append(n) or max(n, 10))
+  monkeypatch.setattr(
+    engine, '_try', lambda n, draw=None: tried.append(n) or max(n, 10)
+  )
   assert engine.team_pays(1) and not tried  # There is nothing to compare.
   assert [n for n in (1, 2, 5, 10, 14, 15, 32) if engine.team_pays(n)] == [
     1,

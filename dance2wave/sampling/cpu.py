@@ -20,6 +20,7 @@ from dance2wave.sampling import xla
 from dance2wave.sampling.cpu_kept import keep
 from dance2wave.sampling.cpu_kernel import CLIPS, draw_clips
 from dance2wave.sampling.cpu_pack import AHEAD, aligned, frozen, pack_team
+from dance2wave.sampling.cpu_speculate import Speculator, speculate
 from dance2wave.sampling.cpu_team import all_at_once, make_flags
 from dance2wave.sampling.cpu_types import Choice, Member, Scratch
 from dance2wave.sampling.dots import HEAD
@@ -38,6 +39,11 @@ _LEAST_S = 1e-6
 _SHARE_OF_TEAM = 0.68
 _TRIAL_SAMPLES, _TRIALS = 128, 4
 _CALLS_ALONE = 8  # By one member, after a team has had to wait for cores.
+# Of more clips than these the weights serve enough without drafts.
+_FEW = 4
+# Times what one core draws of one clip, what a team draws of it at most.
+_MOST_OF_TEAM = 2.5
+_CALLS_IN_STEP = 8  # Without drafts, after a call that kept too few of them.
 
 
 def _condition(graphdef, params, context_BFC, style_B, count, draw):
@@ -96,10 +102,21 @@ class CpuEngine:
   @functools.cached_property
   def team(self):
     """How many cores are to draw a few clips together; one clip is tried."""
+    return min(_TEAM, self._widths[0] // LANES) if self._is_slow else 1
+
+  @functools.cached_property
+  def _is_slow(self):
+    """Whether one core takes so long for one clip that it is worth sharing."""
     alone_s = min(self._try(1) for _ in range(_TRIALS)) / _TRIAL_SAMPLES
-    if alone_s < _LEAST_S * len(self._wave.dilations):
-      return 1
-    return min(_TEAM, self._widths[0] // LANES)
+    return alone_s >= _LEAST_S * len(self._wave.dilations)
+
+  @functools.cached_property
+  def _speculator(self):
+    """What draws with drafts, where that may be faster; else None."""
+    can = not self._draw.is_mixture and self._draw.weights == 'float32'
+    if not (can and self._is_slow):
+      return None
+    return Speculator(self._wave, self._draw, self._choice, self._make_scratch)
 
   def __init__(self, graphdef, params, draw):
     wave = nnx.merge(graphdef, params).wave
@@ -107,7 +124,8 @@ class CpuEngine:
     self.params, self._draw = params, draw
     self._hop, self._each = wave.samples_per_frame, 1 + (draw.guidance != 1.0)
     self._reach = wave.receptive_field - 1
-    self._calls_alone = 0
+    self._calls_alone = self._calls_in_step = 0
+    self._least = {}  # Samples of a round that pay for it, by clips.
     self._pays = {1: True}  # By the number of clips; one cannot be shared out.
     self._teams = {}  # By the number of members: their parts and parameters.
     self._residual = pad(wave.residual.shape[-1])
@@ -134,6 +152,9 @@ class CpuEngine:
     with _COMPILING:
       keep(draw_clips)
       self._try(1, samples=1)
+      if self._speculator:
+        keep(speculate)
+        self._least_kept(1)
 
   def team_pays(self, clips):
     """Return whether a team draws so many clips faster than its cores apart.
@@ -146,18 +167,49 @@ class CpuEngine:
       return False
     if clips not in self._pays:
       own = -(-clips // self.team)
-      times = [(self._try(own), self._try(clips)) for _ in range(_TRIALS)]
+      fast = self._speculator if self._speculates(own, 1) else None
+      times = [
+        (self._try(own, draw=fast), self._try(clips)) for _ in range(_TRIALS)
+      ]
       apart_s, alone_s = map(min, zip(*times, strict=True))
       self._pays[clips] = apart_s > _SHARE_OF_TEAM * alone_s
     return self._pays[clips]
 
-  def _try(self, clips, samples=_TRIAL_SAMPLES):
+  def _try(self, clips, samples=_TRIAL_SAMPLES, draw=None):
     """Draw samples of silence by one core; return its time in seconds."""
-    shape = clips * self._each, 2, len(self._wave.dilations)
-    given, state = np.zeros((*shape, 2 * self._widths[0])), self.start(clips)
+    shape = 2, len(self._wave.dilations), clips * self._each
+    given = frozen(np.zeros((*shape, 2 * self._widths[0])))
+    uniform = frozen(np.random.default_rng(0).random((1, samples, clips, 2)))
+    state, draw = self.start(clips), draw or self._draw_in_step
+    bent_BT = np.empty((clips, samples), np.float32)
     began = time.thread_time()
-    self._draw_clips(given, np.zeros((1, samples, clips, 2)), state)
+    draw(given, uniform, state, bent_BT)
     return time.thread_time() - began
+
+  def _speculates(self, clips, cores):
+    """Return whether one core with drafts draws more than `cores` without."""
+    if clips > _FEW or not self._speculator:
+      return False
+    return self._least_for(clips, cores) < AHEAD
+
+  def _least_for(self, clips, cores):
+    """Return how many samples a round must have so that drafts pay."""
+    return self._least_kept(clips) * (_MOST_OF_TEAM if cores > 1 else 1)
+
+  def _least_kept(self, clips):
+    """Return how many samples a round must have so that drafts pay; tried."""
+    if clips not in self._least:
+      kept = []
+
+      def draw(*arguments):
+        kept.append(self._speculator(*arguments))
+
+      times = [
+        (self._try(clips), self._try(clips, draw=draw)) for _ in range(_TRIALS)
+      ]
+      in_step_s, drafted_s = map(min, zip(*times, strict=True))
+      self._least[clips] = kept[0] * drafted_s / in_step_s
+    return self._least[clips]
 
   def start(self, batch, cores=1):
     """Return the state before the first sample of `batch` clips.
@@ -207,13 +259,26 @@ class CpuEngine:
     uniform = frozen(uniform_FSB2)
     frames, hop, batch, _ = uniform.shape
     bent_BT = np.empty((batch, frames * hop), np.float32)
+    arguments = condition_FLRG, uniform, state, bent_BT
+    cores = state['members']
+    if self._calls_in_step or not self._speculates(batch, cores):
+      self._calls_in_step = max(self._calls_in_step - 1, 0)
+      self._draw_in_step(*arguments)
+    elif self._speculator(*arguments) < self._least_for(batch, cores):
+      self._calls_in_step = _CALLS_IN_STEP
+    return bent_BT, state | {'sample': state['sample'] + frames * hop}
+
+  def _draw_in_step(self, condition_FLRG, uniform, state, bent_BT):
     is_alone = self._calls_alone > 0 and state['members'] > 1
     team = self._team(1 if is_alone else state['members'])
     flags = make_flags(len(team))
-    rows = min(batch, CLIPS) * self._each
+    rows = min(len(bent_BT), CLIPS) * self._each
     shared = self._make_shared(rows)
     # All that may fail comes before they wait for one another.
-    works = [Scratch(*self._make_own(rows, part), *shared) for part, _ in team]
+    works = [
+      Scratch(*self._make_own(rows, part, _ahead(rows)), *shared)
+      for part, _ in team
+    ]
     rings = [state['rings']] + [state['rings'].copy() for _ in team[1:]]
 
     def one_member(number):
@@ -235,14 +300,17 @@ class CpuEngine:
       self._calls_alone = _CALLS_ALONE
     elif is_alone:
       self._calls_alone -= 1
-    return bent_BT, state | {'sample': state['sample'] + frames * hop}
 
-  def _make_own(self, rows, part):
+  def _make_scratch(self, rows, ahead):
+    """Return a `Scratch` for one member with all parts."""
+    part, _ = self._team(1)[0]
+    return Scratch(*self._make_own(rows, part, ahead), *self._make_shared(rows))
+
+  def _make_own(self, rows, part, ahead):
     """Return stream, gates and both digits of a member's `Scratch`."""
     skips = part.skips.stop - part.skips.start
     units = part.units.stop - part.units.start
     layers = len(self._wave.dilations)
-    ahead = _ahead(rows)
     gates = aligned(layers if ahead > 1 else 1, ahead, rows, 2 * units)
     stream = aligned(rows, self._residual + skips)
     gate, skip, _ = self._widths

@@ -25,6 +25,7 @@ from dance2wave.sampling.cpu_draw import (
   once_jit,
 )
 from dance2wave.sampling.cpu_team import arrive, fetch, meet, wait
+from dance2wave.sampling.cpu_types import Call
 from dance2wave.sampling.products import as_read, multiply
 from dance2wave.sampling.vectors import use_all_lanes
 
@@ -35,7 +36,7 @@ _TWO, _ZERO = np.float32(2), np.float32(0)
 
 
 @once_jit
-def _begin(net, stream, bent_B, each):
+def embed(net, stream, bent_B, each):
   """Write the embedded past sample and the bias of the skip path."""
   residual = net.embed_2R.shape[1]
   for row in range(bent_B.size * each):
@@ -47,7 +48,7 @@ def _begin(net, stream, bent_B, each):
 
 
 @once_jit
-def _interpolate(gates, condition_FLRG, moment, layer, first, unit):
+def interpolate(gates, condition_FLRG, moment, layer, first, unit):
   """Write what the context gives to a layer, between two frames."""
   frame, weight = moment
   half, all_units = gates.shape[1] // 2, condition_FLRG.shape[3] // 2
@@ -62,7 +63,7 @@ def _interpolate(gates, condition_FLRG, moment, layer, first, unit):
 
 
 @jit
-def _unit(gates, units, rows, unit):
+def gated_unit(gates, units, rows, unit):
   """Write tanh(value) sigmoid(gate), with one division."""
   use_all_lanes()
   half = gates.shape[1] // 2
@@ -86,9 +87,15 @@ def _rectify(source, at, target, to, count, rows):
 
 
 @jit
-def _add_product(net, out, width, x, inputs, rows, at):
+def add_product(net, out, width, x, inputs, rows, at):
   """Add the matrix at `at` times rows of x; return where the next begins."""
   return at + multiply(out, width, x, inputs, rows, net.packed[at:])
+
+
+@jit
+def num_slots(net, layer):
+  """Return how many slots a layer's ring has."""
+  return (net.kernel - 1) * net.dilations_L[layer] + net.spare
 
 
 @jit
@@ -109,32 +116,32 @@ def _prepare(net, work, rings, call, t, layer, base, unit):
     net: parameters.
     work: of which `gates` is written.
     rings: (slots, rows, R) past inputs of all layers and clips.
-    call: see `_layers`.
-    t: number of the sample in the call.
+    call: `Call`.
+    t: number of the sample in it.
     layer: its number.
     base: first slot of the layer's ring.
     unit: first of the member's.
   """
-  condition_FLRG, first, rows, sample, hop, total = call
-  now = sample + t
+  first, rows, hop = call.first, call.rows, call.hop
+  now = call.sample + t
   dilation, residual = net.dilations_L[layer], rings.shape[2]
   ahead = min(net.ahead_L[layer], work.gates.shape[1])
   past = now % ahead
-  if past > 0 and t > 0:
+  if past > 0 and t > call.begin:
     return
-  count = min(ahead - past, total - t)
+  count = min(ahead - past, call.end - t)
   which, place = _gates(work, layer, now)
   for k in range(count):
     frame, step = (t + k) // hop, (t + k) % hop
     moment = frame, np.float32(step) / np.float32(hop)
     gates = work.gates[which, place + k, :rows]
-    _interpolate(gates, condition_FLRG, moment, layer, first, unit)
+    interpolate(gates, call.condition_FLRG, moment, layer, first, unit)
   gates = work.gates[which, place]
-  width, reach = gates.shape[1], (net.kernel - 1) * dilation
+  width, slots = gates.shape[1], num_slots(net, layer)
   size = net.packed_taps.size // net.dilations_L.size
   at = layer * size
   for tap in range(net.kernel - 1, 0, -1):
-    inputs = rings[base + (now - tap * dilation) % reach, first:]
+    inputs = rings[base + (now - tap * dilation) % slots, first:]
     packed = net.packed_taps[at:]
     many = count * rows
     inputs = as_read(work.digits, inputs, residual, many, packed)
@@ -142,7 +149,7 @@ def _prepare(net, work, rings, call, t, layer, base, unit):
 
 
 @once_jit
-def _layers(net, work, rings, call, t, member, turn):
+def run_layers(net, work, rings, call, t, member, turn):
   """Bring a block's stream through all layers.
 
   While a member waits for the units of the others it adds those of the layer
@@ -152,17 +159,15 @@ def _layers(net, work, rings, call, t, member, turn):
     net: parameters.
     work: what is computed in.
     rings: (slots, rows, R) past inputs of all layers and clips.
-    call: the condition; the block's first row and their number; the number
-      of the call's first sample, samples of a frame and of the call.
-    t: number of the sample in the call.
+    call: `Call`.
+    t: number of the sample in it.
     member: who computes.
     turn: the next.
 
   Returns:
     The next turn, and where the matrices of the head begin.
   """
-  _, first, rows, sample, _, _ = call
-  now = sample + t
+  first, rows, now = call.first, call.rows, call.sample + t
   stream, residual, skips = work.stream, rings.shape[2], net.skip_S.size
   to_skip = stream[:, residual:]
   layers, num_units = net.dilations_L.size, work.units.shape[0]
@@ -170,7 +175,7 @@ def _layers(net, work, rings, call, t, member, turn):
   before = as_read(work.unit_digits, work.units[0], inputs, 0, net.packed)
   for layer in range(layers + 2):
     if layer > 1:
-      at = _add_product(net, to_skip, skips, before, inputs, rows, at)
+      at = add_product(net, to_skip, skips, before, inputs, rows, at)
     if layer < layers:
       _prepare(net, work, rings, call, t, layer, base, member.unit)
     if 0 < layer <= layers:
@@ -180,17 +185,17 @@ def _layers(net, work, rings, call, t, member, turn):
       before = as_read(work.unit_digits, before, inputs, rows, net.packed)
     if layer < layers:
       if layer > 0:
-        at = _add_product(net, stream, residual, before, inputs, rows, at)
+        at = add_product(net, stream, residual, before, inputs, rows, at)
       which, place = _gates(work, layer, now)
       gates, units = work.gates[which, place], work.units[layer % num_units]
       both = gates.shape[1]
       x = as_read(work.digits, stream, residual, rows, net.packed)
-      at = _add_product(net, gates, both, x, residual, rows, at)
-      _unit(gates, units, rows, member.unit)
+      at = add_product(net, gates, both, x, residual, rows, at)
+      gated_unit(gates, units, rows, member.unit)
       turn = arrive(member.flags, member.number, turn)
-      reach = (net.kernel - 1) * net.dilations_L[layer]
-      _remember(rings, stream, base + now % reach, first, rows)
-      base += reach
+      slots = num_slots(net, layer)
+      _remember(rings, stream, base + now % slots, first, rows)
+      base += slots
   return turn, at
 
 
@@ -203,7 +208,7 @@ def _remember(rings, stream, slot, first, rows):
 
 
 @once_jit
-def _head(net, work, rows, member, turn, at):
+def run_head(net, work, rows, member, turn, at):
   """Write the outputs of every row; return the next turn.
 
   `at` is where its matrices begin.
@@ -223,13 +228,13 @@ def _head(net, work, rows, member, turn, at):
   fetch(flags, skip, rows)
   inputs = skip.shape[1]
   x = as_read(work.digits, skip, inputs, rows, net.packed)
-  at = _add_product(net, hidden[:, begin:], own, x, inputs, rows, at)
+  at = add_product(net, hidden[:, begin:], own, x, inputs, rows, at)
   _rectify(hidden, begin, hidden, begin, own, rows)
   turn = meet(flags, number, turn)
   fetch(flags, hidden, rows)
   out = outputs[:, member.output :]
   x = as_read(work.digits, hidden, inputs, rows, net.packed)
-  _add_product(net, out, own_outputs, x, inputs, rows, at)
+  add_product(net, out, own_outputs, x, inputs, rows, at)
   return meet(flags, number, turn)
 
 
@@ -247,7 +252,7 @@ def _guide(outputs, row, choice, count):
 
 
 @once_jit
-def _draw(net, outputs, choice, uniform_B2, bent_B, each, first, step):
+def draw_samples(net, outputs, choice, uniform_B2, bent_B, each, first, step):
   """Draw the next sample of every clip, or of every so many."""
   count, width = net.num_outputs, choice.width
   temperature, top_p = choice.temperature, choice.top_p
@@ -300,13 +305,15 @@ def draw_clips(
     end = min(begin + CLIPS, clips)
     bent, first, rows = bent_B[begin:end], begin * each, (end - begin) * each
     total = frames * hop
-    call = condition_FLRG, first, rows, sample, hop, total
+    call = Call(condition_FLRG, first, rows, sample, hop, 0, total)
     for t in range(total):
-      _begin(net, work.stream, bent, each)
-      turn, at = _layers(net, work, rings, call, t, member, turn)
-      turn = _head(net, work, rows, member, turn, at)
+      embed(net, work.stream, bent, each)
+      turn, at = run_layers(net, work, rings, call, t, member, turn)
+      turn = run_head(net, work, rows, member, turn, at)
       uniform = uniform_FSB2[t // hop, t % hop, begin:end]
-      _draw(net, work.outputs, choice, uniform, bent, each, number, len(flags))
+      draw_samples(
+        net, work.outputs, choice, uniform, bent, each, number, len(flags)
+      )
       turn = meet(flags, number, turn)
       if number == 0:
         for k in range(end - begin):

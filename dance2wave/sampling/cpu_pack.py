@@ -97,20 +97,21 @@ def _pack_head(matrix_IO, form, columns):
   return form.pack(numbers[:, columns], scale[columns])
 
 
-def pack_team(wave, draw, members):
+def pack_team(wave, draw, members, spare=0):
   """Return each member's part of a WaveNet, and its parameters.
 
   Args:
     wave: `WaveNet`.
     draw: `Draw`, for its levels and weights.
     members: of the team.
+    spare: slots of each ring, see `Net`.
 
   Returns:
     (`Part`, `Net`) of each.
   """
   form = BYTES if draw.weights == 'int8' else FLOATS
   return [
-    (part, _pack_net(wave, draw.levels, form, part))
+    (part, _pack_net(wave, draw.levels, form, part, spare))
     for part in _parts(wave, members)
   ]
 
@@ -123,7 +124,7 @@ def _in_a_row(matrices):
   return frozen(packed, kind)
 
 
-def _pack_net(wave, levels, form, part):
+def _pack_net(wave, levels, form, part, spare):
   """Return a member's parameters of the WaveNet as the kernel reads them."""
   pasts, others = _pack_layers(wave, form, part)
   others.append(_pack_head(wave.hidden.kernel[...], form, part.skips))
@@ -140,6 +141,7 @@ def _pack_net(wave, levels, form, part):
     ahead_L=frozen([math.gcd(d, AHEAD) for d in wave.dilations], np.int64),
     bent_V=frozen(_signal_of_classes(levels)),
     kernel=wave.kernel,
+    spare=spare,
     num_outputs=wave.logits.kernel.shape[1],
   )
 

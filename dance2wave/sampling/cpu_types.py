@@ -23,6 +23,8 @@ class Net(NamedTuple):
       multiplied at once; divides the dilation.
     bent_V: the signal of each class.
     kernel: taps of a layer.
+    spare: slots of a layer's ring beyond those that its past inputs take; a
+      multiple of the most samples for which they are multiplied at once.
     num_outputs: without padding.
   """
 
@@ -36,6 +38,7 @@ class Net(NamedTuple):
   ahead_L: np.ndarray
   bent_V: np.ndarray
   kernel: int
+  spare: int
   num_outputs: int
 
 
@@ -47,6 +50,28 @@ class Choice(NamedTuple):
   guidance: np.float32
   is_mixture: bool
   width: int
+
+
+class Call(NamedTuple):
+  """Which samples of a block are drawn.
+
+  Attributes:
+    condition_FLRG: (F + 1, L, rows, 2 G), biases of the taps included.
+    first: row of the block.
+    rows: of the block.
+    sample: number of the call's first sample since silence.
+    hop: samples of a frame.
+    begin: of the call's samples, the first that is drawn in a row with others.
+    end: after the last of them.
+  """
+
+  condition_FLRG: np.ndarray
+  first: int
+  rows: int
+  sample: int
+  hop: int
+  begin: int
+  end: int
 
 
 class Scratch(NamedTuple):

@@ -1,0 +1,280 @@
+"""Speculative sampling of one clip by the `cpu` engine, in Numba.
+
+One clip is drawn as fast as all weights are read, for every sample anew. They
+are read once for several samples if the samples before each are known. So these
+are drafted, one by one, by the same WaveNet with weights of one byte, which the
+second cache holds; then the samples after all drafts are drawn at once, as if
+they were those of as many clips:
+
+    drafts          d1   d2   d3   d4     of weights of one byte
+    drawn           s1   s2   s3   s4     s3 given the past and d1, d2
+    they are kept   yes  yes  yes  no     as d1 = s1, d2 = s2, but d3 is not s3
+
+Draws are made outside, so that a draft is right if it is equal (Wiggers and
+Hoogeboom 2020, arXiv 2002.09928, section 2; the scheme of Leviathan et al.
+2023, arXiv 2211.17192, keeps the distribution only). What is kept is what is
+drawn without drafts, to the last bit.
+"""
+
+import dataclasses
+from typing import NamedTuple
+
+import numba
+import numpy as np
+
+from dance2wave.sampling.cpu_draw import once_jit
+from dance2wave.sampling.cpu_kernel import (
+  add_product,
+  draw_samples,
+  embed,
+  gated_unit,
+  interpolate,
+  num_slots,
+  run_head,
+  run_layers,
+)
+from dance2wave.sampling.cpu_pack import AHEAD, aligned, frozen, pack_team
+from dance2wave.sampling.cpu_team import make_flags
+from dance2wave.sampling.cpu_types import Call, Member
+from dance2wave.sampling.products import multiply
+from dance2wave.sampling.vectors import use_all_lanes
+
+
+class Drafts(NamedTuple):
+  """What a round of up to K samples of a clip is computed in.
+
+  Attributes:
+    rings: (slots, rows, R) past inputs of the clip. They have K to spare: what
+      is written of samples that are not kept takes no other's place.
+    past: (K x rows, R) those of one tap.
+    before_K: the sample before each of them, a draft for all but the first.
+    drawn_K: the samples.
+  """
+
+  rings: np.ndarray
+  past: np.ndarray
+  before_K: np.ndarray
+  drawn_K: np.ndarray
+
+
+@once_jit
+def _copy_rows(source, first, target, to, rows):
+  for row in range(rows):
+    for i in range(source.shape[1]):
+      target[to + row, i] = source[first + row, i]
+
+
+@once_jit
+def _copy_past(net, source, first, spare, target, to, now, rows):
+  """Copy all past inputs from rings of clips to others; one has K to spare.
+
+  Args:
+    net: parameters.
+    source: rings, and the `first` row and the `spare` slots there.
+    target: rings, and the row `to` which it is copied.
+    now: number of the next sample.
+    rows: to copy.
+  """
+  base, other = 0, 0
+  for layer in range(net.dilations_L.size):
+    reach = (net.kernel - 1) * net.dilations_L[layer]
+    slots, others = reach + spare, reach + net.spare - spare
+    for k in range(now - reach, now):
+      slot, there = base + k % slots, other + k % others
+      _copy_rows(source[slot], first, target[there], to, rows)
+    base, other = base + slots, other + others
+
+
+@once_jit
+def _draft(quick, work, drafts, choice, call, uniform_T2, member):
+  """Draw the samples of a call one by one."""
+  for k in range(call.end - call.begin):
+    t, before = call.begin + k, drafts.before_K
+    embed(quick, work.stream, before[k : k + 1], call.rows)
+    turn, at = run_layers(quick, work, drafts.rings, call, t, member, 1)
+    run_head(quick, work, call.rows, member, turn, at)
+    draft, outputs = before[k + 1 : k + 2], work.outputs
+    draw_samples(quick, outputs, choice, uniform_T2[t:], draft, call.rows, 0, 1)
+
+
+@once_jit
+def _prepare_round(net, gates, drafts, call, layer, base, count):
+  """Write what a layer's gates are given by context and by past inputs."""
+  rows, residual = call.rows, drafts.past.shape[1]
+  for k in range(count):
+    frame, step = (call.begin + k) // call.hop, (call.begin + k) % call.hop
+    moment = frame, np.float32(step) / np.float32(call.hop)
+    mine = gates[k * rows : (k + 1) * rows]
+    interpolate(mine, call.condition_FLRG, moment, layer, 0, 0)
+  slots, now = num_slots(net, layer), call.sample + call.begin
+  at = layer * (net.packed_taps.size // net.dilations_L.size)
+  for tap in range(net.kernel - 1, 0, -1):
+    for k in range(count):
+      slot = base + (now + k - tap * net.dilations_L[layer]) % slots
+      _copy_rows(drafts.rings[slot], 0, drafts.past, k * rows, rows)
+    packed = net.packed_taps[at:]
+    width, many = gates.shape[1], count * rows
+    at += multiply(gates, width, drafts.past, residual, many, packed)
+
+
+@once_jit
+def _run_round(net, work, drafts, call, count):
+  """Bring the streams of a round's samples through all layers.
+
+  Inputs of later samples are written before those of earlier ones are read, as
+  a layer's past inputs may be those of the same round.
+
+  Returns:
+    Where the matrices of the head begin.
+  """
+  rows, many, now = call.rows, count * call.rows, call.sample + call.begin
+  stream, residual, skips = work.stream, drafts.past.shape[1], net.skip_S.size
+  to_skip, gates = stream[:, residual:], work.gates[0, 0]
+  both, inputs = gates.shape[1], work.units.shape[2]
+  layers, at, base = net.dilations_L.size, 0, 0
+  for layer in range(layers + 1):
+    before = work.units[(layer + 1) % 2]
+    if layer < layers:
+      if layer > 0:
+        at = add_product(net, stream, residual, before, inputs, many, at)
+      slots = num_slots(net, layer)
+      for k in range(count):
+        ring = drafts.rings[base + (now + k) % slots]
+        _copy_rows(stream[:, :residual], k * rows, ring, 0, rows)
+      _prepare_round(net, gates, drafts, call, layer, base, count)
+      at = add_product(net, gates, both, stream, residual, many, at)
+      gated_unit(gates, work.units[layer % 2], many, 0)
+      base += slots
+    if layer > 0:
+      at = add_product(net, to_skip, skips, before, inputs, many, at)
+  return at
+
+
+@numba.njit(nogil=True, error_model='numpy', fastmath={'contract'}, _nrt=False)
+def speculate(
+  net,
+  quick,
+  choice,
+  work,
+  quick_work,
+  drafts,
+  condition_FLRG,
+  hop,
+  uniform_T2,
+  rings,
+  first,
+  bent_1,
+  sample,
+  bent_T,
+  member,
+):
+  """Draw all samples of a call for one clip, as `draw_clips` does.
+
+  Args:
+    net: parameters, float32, with as much to spare as a round has samples.
+    quick: the same of one byte.
+    choice: how samples are drawn; they are classes.
+    work: what rounds are computed in, with rows for each of their samples.
+    quick_work: what drafts are computed in.
+    drafts: `Drafts`.
+    condition_FLRG: (F + 1, L, rows, 2 G) of the clip, biases included.
+    hop: samples of a frame.
+    uniform_T2: draws.
+    rings: (slots, rows, R) past inputs of all clips; brought up to date.
+    first: row of the clip there.
+    bent_1: the sample before, in [-1, 1]; brought up to date.
+    sample: number of the first sample since silence.
+    bent_T: where samples are written.
+    member: the only one.
+
+  Returns:
+    The number of rounds.
+  """
+  use_all_lanes()
+  rows, total, most = condition_FLRG.shape[2], bent_T.size, drafts.drawn_K.size
+  before, drawn = drafts.before_K, drafts.drawn_K
+  _copy_past(net, rings, first, 0, drafts.rings, 0, sample, rows)
+  before[0] = bent_1[0]
+  t, rounds = 0, 0
+  while t < total:
+    count = min(most, total - t)
+    end = t + count - 1  # The last sample needs no draft.
+    call = Call(condition_FLRG, 0, rows, sample, hop, t, end)
+    _draft(quick, quick_work, drafts, choice, call, uniform_T2, member)
+    embed(net, work.stream, before[:count], rows)
+    at = _run_round(net, work, drafts, call, count)
+    run_head(net, work, count * rows, member, 1, at)
+    new = drawn[:count]
+    draw_samples(net, work.outputs, choice, uniform_T2[t:], new, rows, 0, 1)
+    kept = 1
+    while kept < count and before[kept] == drawn[kept - 1]:
+      kept += 1
+    for k in range(kept):
+      bent_T[t + k] = drawn[k]
+    before[0] = drawn[kept - 1]
+    t, rounds = t + kept, rounds + 1
+  bent_1[0] = before[0]
+  _copy_past(
+    net, drafts.rings, 0, net.spare, rings, first, sample + total, rows
+  )
+  return rounds
+
+
+class Speculator:
+  """Draws clips one after the other, with drafts.
+
+  Args:
+    wave: `WaveNet` whose outputs are classes.
+    draw: `Draw` of float32 weights.
+    choice: `Choice`.
+    make_scratch: `make_scratch(rows, ahead)` returns a `Scratch` with gates of
+      so many samples ahead.
+  """
+
+  def __init__(self, wave, draw, choice, make_scratch):
+    self._choice, self._make_scratch = choice, make_scratch
+    of_bytes = dataclasses.replace(draw, weights='int8')
+    self._net, self._quick = (
+      pack_team(wave, how, 1, spare=AHEAD)[0][1] for how in (draw, of_bytes)
+    )
+    self._slots = wave.receptive_field - 1 + AHEAD * len(wave.dilations)
+
+  def __call__(self, condition_FLRG, uniform_FSB2, state, bent_BT):
+    """Draw all samples of a call; see `draw_clips`.
+
+    Returns:
+      How many samples a round had, in the middle.
+    """
+    hop, clips = uniform_FSB2.shape[1:3]
+    rows, rings = condition_FLRG.shape[2] // clips, state['rings']
+    member = Member(0, make_flags(1), 0, 0, 0)
+    work = self._make_scratch(AHEAD * rows, 1)
+    quick_work = self._make_scratch(rows, AHEAD)
+    residual = rings.shape[2]
+    drafts = Drafts(
+      aligned(self._slots, rows, residual),
+      aligned(AHEAD * rows, residual),
+      aligned(AHEAD),
+      aligned(AHEAD),
+    )
+    rounds = 0
+    for clip in range(clips):
+      first = clip * rows
+      rounds += speculate(
+        self._net,
+        self._quick,
+        self._choice,
+        work,
+        quick_work,
+        drafts,
+        frozen(condition_FLRG[:, :, first : first + rows]),
+        hop,
+        frozen(uniform_FSB2[:, :, clip].reshape(-1, 2)),
+        rings,
+        first,
+        state['bent'][clip : clip + 1],
+        state['sample'],
+        bent_BT[clip],
+        member,
+      )
+    return bent_BT.size / rounds

@@ -1,0 +1,152 @@
+"""With drafts the `cpu` engine draws what it draws without, bit for bit."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from engine_cases import make_case
+
+from dance2wave.sampling import cpu
+from dance2wave.sampling.cpu import CpuEngine
+from dance2wave.sampling.cpu_pack import AHEAD
+
+# Drafts begin and end anywhere: a ring has 16 slots more than past inputs take.
+_SIZES = ('samples_per_frame', 75), ('dilations', (1, 2, 3, 12, 40, 64))
+_ODD = ('residual', 40), ('gate', 24), ('skip', 72)
+
+
+@pytest.fixture(autouse=True)
+def all_models_are_slow(monkeypatch):
+  """Toys would not be tried, and other tests run beside what is measured."""
+  monkeypatch.setattr(cpu, '_LEAST_S', 0.0)
+  monkeypatch.setattr(CpuEngine, '_least_kept', lambda *_: 0.0)
+
+
+def in_step(case):
+  """Return an engine without drafts."""
+  engine = CpuEngine(*case.model, case.draw)
+  engine._speculator = None
+  return engine
+
+
+def draw(case, engine, ends=(4,), cores=1):
+  """Return the sound, drawn in pieces, and the state after it."""
+  state, parts, begin = engine.start(len(case.context), cores), [], 0
+  for end in ends:
+    context, uniform = case.context[:, begin : end + 1], case.uniform[begin:end]
+    part, state = engine.run(context, case.style, uniform, state)
+    parts.append(part)
+    begin = end
+  return np.concatenate(parts, axis=1), state
+
+
+def counted(engine):
+  """Return a list to which the samples of a round are added at each call."""
+  kept, speculator = [], engine._speculator
+
+  def call(*arguments):
+    kept.append(speculator(*arguments))
+    return kept[-1]
+
+  engine._speculator = call
+  return kept
+
+
+@pytest.mark.parametrize(
+  'batch, kernel, sizes, choice',
+  [
+    (1, 2, _SIZES, {}),
+    (3, 3, _SIZES + _ODD, {'top_p': 0.8, 'temperature': 0.7}),
+    (2, 2, _ODD, {'guidance': 2.0}),
+  ],
+)
+def test_drafts_change_no_bit(batch, kernel, sizes, choice):
+  case = make_case(batch, 4, kernel=kernel, sizes=sizes, **choice)
+  plain, state = draw(case, in_step(case))
+  engine = CpuEngine(*case.model, case.draw)
+  kept = counted(engine)
+  for ends in ((4,), (1, 3, 4)):
+    drafted, after = draw(case, engine, ends)
+    np.testing.assert_array_equal(drafted, plain)
+    np.testing.assert_array_equal(after['rings'], state['rings'])
+    np.testing.assert_array_equal(after['bent'], state['bent'])
+    assert after['sample'] == state['sample']
+  assert len(kept) == 4 and min(kept) > 2
+
+
+def test_calls_with_drafts_and_without_take_turns():
+  case = make_case(1, 4, sizes=_SIZES)
+  plain, _ = draw(case, in_step(case))
+  engine = CpuEngine(*case.model, case.draw)
+  state, parts, speculator = engine.start(1), [], engine._speculator
+  for frame in range(4):
+    engine._speculator = speculator if frame % 2 else None
+    context, uniform = case.context[:, frame : frame + 2], case.uniform[frame:]
+    part, state = engine.run(context, case.style, uniform[:1], state)
+    parts.append(part)
+  np.testing.assert_array_equal(np.concatenate(parts, axis=1), plain)
+
+
+def test_wrong_drafts_cost_time_only_and_are_given_up_for_some_calls(
+  monkeypatch,
+):
+  case = make_case(1, 4, sizes=_SIZES)
+  plain, _ = draw(case, in_step(case))
+  engine = CpuEngine(*case.model, case.draw)
+  speculator = engine._speculator
+  bias = speculator._quick.logits_O.copy()
+  bias[:100] = 50  # Drafts are of the classes that are seldom drawn.
+  speculator._quick = speculator._quick._replace(
+    logits_O=np.ascontiguousarray(bias)
+  )
+  speculator._quick.logits_O.flags.writeable = False
+  kept = counted(engine)
+  np.testing.assert_array_equal(draw(case, engine)[0], plain)
+  assert kept[0] < 2
+  monkeypatch.setattr(CpuEngine, '_least_kept', lambda *_: 4.0)
+  monkeypatch.setattr(cpu, '_CALLS_IN_STEP', 2)
+  audio, _ = draw(case, engine, (1, 2, 3, 4))
+  np.testing.assert_array_equal(audio, plain)
+  assert len(kept) == 1 + 2  # Of four calls the first and the last.
+
+
+def test_right_drafts_are_all_kept():
+  case = make_case(1, 4, sizes=_SIZES)
+  engine = CpuEngine(*case.model, case.draw)
+  engine._speculator._quick = engine._speculator._net
+  kept = counted(engine)
+  draw(case, engine)
+  assert kept == [300 / -(-300 // AHEAD)]
+
+
+@pytest.mark.parametrize(
+  'least, cores, expected', [(5, 1, 1), (17, 1, 0), (5, 2, 1), (7, 2, 0)]
+)
+def test_drafts_are_for_where_they_pay(monkeypatch, least, cores, expected):
+  """Several cores that share the weights draw up to 2.5 times what one does."""
+  case = make_case(1, 1, sizes=_ODD)
+  engine = CpuEngine(*case.model, case.draw)
+  kept = counted(engine)
+  monkeypatch.setattr(CpuEngine, '_least_kept', lambda *_: least)
+  draw(case, engine, (1,), cores)
+  assert len(kept) == expected
+
+
+def test_what_drafts_could_cost_is_tried(monkeypatch):
+  monkeypatch.undo()
+  monkeypatch.setattr(cpu, '_LEAST_S', 0.0)
+  case = make_case(1, 1, sizes=_SIZES)
+  engine = CpuEngine(*case.model, case.draw)
+  assert 0 < engine._least[1] < np.inf
+  engine._speculates(5, 1)
+  assert 5 not in engine._least  # The weights serve enough without drafts.
+
+
+@pytest.mark.parametrize(
+  'output, weights', [('mixture', 'float32'), ('softmax', 'int8')]
+)
+def test_no_drafts_of_numbers_nor_where_weights_are_of_bytes(output, weights):
+  """Two models never draw the same of numbers that are continuous."""
+  case = make_case(1, 1, output)
+  draw = dataclasses.replace(case.draw, weights=weights)
+  assert CpuEngine(*case.model, draw)._speculator is None
