@@ -94,36 +94,58 @@ def kept_classes(logits, draw):
   )
 
 
-def bounds_of_class(logits, uniform, draw):
-  """Return the draws (low, high) between which the class stays the same."""
-  ends = np.cumsum(np.float64(kept_classes(logits, draw)), axis=2)
-  ends /= ends[..., -1:]
-  chosen = (ends[0] <= uniform[:, None]).sum(axis=1)[None, :, None]
-  high = np.take_along_axis(ends, chosen, axis=2).min(axis=0)[:, 0]
+def bounds_of_choice(weights_KTN, uniform_T):
+  """Return what a draw takes, and the draws (low, high) that take it as well.
+
+  The first weights are as they are, the others as rounding might make them.
+  """
+  ends = np.cumsum(np.float64(weights_KTN), axis=2)
+  ends /= np.maximum(ends[..., -1:], 1e-30)
+  chosen = (ends[0] <= uniform_T[:, None]).sum(axis=1)
+  at = chosen[None, :, None]
+  high = np.take_along_axis(ends, at, axis=2).min(axis=0)[:, 0]
   ends = np.pad(ends, ((0, 0), (0, 0), (1, 0)))
-  low = np.take_along_axis(ends, chosen, axis=2).max(axis=0)[:, 0]
-  return low, high
+  low = np.take_along_axis(ends, at, axis=2).max(axis=0)[:, 0]
+  return chosen, low, high
+
+
+def settle_choice(weights_KTN, uniform_T):
+  """Move draws that lie on a boundary to the middle of what they take.
+
+  Returns:
+    What each takes, the draws, and which were moved.
+  """
+  chosen, low, high = bounds_of_choice(weights_KTN, uniform_T)
+  # The first begins at 0 and the last ends at 1: no boundaries.
+  is_tie = (low > 0) & (uniform_T < low + _TIE)
+  is_tie |= (high < 1) & (uniform_T > high - _TIE)
+  is_tie |= low >= high
+  # No draw settles whether top_p keeps the class itself: take the first.
+  middle = np.where(low < high, (low + high) / 2, 0.0)
+  return chosen, np.where(is_tie, middle, uniform_T), is_tie
 
 
 def settle(uniform_FSB2, outputs_BTO, draw):
-  """Move draws that lie on a boundary to the middle of their class."""
-  index = 0 if draw.is_mixture else 1
+  """Move draws that lie on a boundary; return them and how many did."""
   logits = outputs_BTO
   if draw.is_mixture:
     logits = logits[..., : logits.shape[-1] // 3]
   logits = logits.reshape(-1, logits.shape[-1])
   frames, hop, batch, _ = uniform_FSB2.shape
   uniform = np.array(uniform_FSB2).reshape(frames * hop, batch, 2)
-  chosen = uniform[..., index].T.ravel()
-  low, high = bounds_of_class(logits, chosen, draw)
-  # The first class begins at 0 and the last ends at 1: no boundaries.
-  is_tie = (low > 0) & (chosen < low + _TIE)
-  is_tie |= (high < 1) & (chosen > high - _TIE)
-  is_tie |= low >= high
-  # No draw settles whether top_p keeps the class itself: take the first.
-  middle = np.where(low < high, (low + high) / 2, 0.0)
-  chosen = np.where(is_tie, middle, chosen)
-  uniform[..., index] = chosen.reshape(batch, -1).T
+  first, second = uniform.transpose(2, 1, 0).reshape(2, -1)
+  kept = np.asarray(kept_classes(logits, draw))
+  if draw.is_mixture:
+    _, first, is_tie = settle_choice(kept, first)
+  else:
+    kept = kept[..., draw_lib.classes_in_order(draw.levels)]
+    column, first, is_tie = settle_choice(kept.sum(axis=3), first)
+    rows = np.take_along_axis(kept, column[None, :, None, None], axis=2)[
+      :, :, 0
+    ]
+    _, second, more = settle_choice(rows, second)
+    is_tie |= more
+  uniform = np.stack([first, second]).reshape(2, batch, -1).transpose(2, 1, 0)
   return uniform.reshape(uniform_FSB2.shape), int(is_tie.sum())
 
 

@@ -143,18 +143,51 @@ def test_guidance_needs_a_model_that_knows_no_context():
 
 def test_temperature_near_zero_takes_the_most_probable():
   logits = jax.random.normal(jax.random.key(0), (50, 12))
-  uniform = jax.random.uniform(jax.random.key(1), (50,))
+  uniform = jax.random.uniform(jax.random.key(1), (50, 2))
   drawn = draw_lib.draw_class(logits, uniform, temperature=1e-4, top_p=1.0)
   np.testing.assert_array_equal(drawn, jnp.argmax(logits, -1))
 
 
-def test_draws_follow_the_distribution():
-  logits = jnp.log(jnp.array([[0.5, 0.3, 0.15, 0.05]]))
-  uniform = (jnp.arange(2000) + 0.5) / 2000
-  tiled = jnp.broadcast_to(logits, (2000, 4))
-  drawn = draw_lib.draw_class(tiled, uniform, temperature=1.0, top_p=1.0)
-  share = np.bincount(np.asarray(drawn), minlength=4) / 2000
-  np.testing.assert_allclose(share, [0.5, 0.3, 0.15, 0.05], atol=2e-3)
+@pytest.mark.parametrize('levels', [4, 24, 7, 1])
+def test_draws_follow_the_distribution(levels):
+  """Of 24 classes three leave each remainder by 8; 7 are one after another."""
+  p = np.random.default_rng(0).dirichlet(np.ones(levels))
+  grid = (np.arange(200) + 0.5) / 200
+  uniform = np.stack(np.meshgrid(grid, grid), axis=-1).reshape(-1, 2)
+  logits = jnp.broadcast_to(jnp.log(p), (len(uniform), levels))
+  drawn = draw_lib.draw_class(
+    logits, jnp.float32(uniform), temperature=1.0, top_p=1.0
+  )
+  share = np.bincount(np.asarray(drawn), minlength=levels) / len(uniform)
+  np.testing.assert_allclose(share, p, atol=4e-3)
+
+
+@pytest.mark.parametrize('levels', [2, 7, 24, 200, 256, 1024])
+def test_every_class_has_one_place_in_the_order_of_drawing(levels):
+  order_CR = draw_lib.classes_in_order(levels)
+  assert sorted(order_CR.ravel()) == list(range(levels))
+  columns = len(order_CR)
+  assert columns == draw_lib.num_columns(levels)
+  assert (order_CR % columns == np.arange(columns)[:, None]).all()
+
+
+def test_outputs_that_are_a_little_off_seldom_draw_another_class():
+  """A slope of the logits, which moves the mean of what is drawn by 0.3."""
+  classes = np.arange(256)
+  logits = -0.5 * ((classes - 120.3) / 20) ** 2
+  uniform = np.random.default_rng(0).random((4000, 2), np.float32)
+  drawn = [
+    np.asarray(
+      draw_lib.draw_class(
+        jnp.broadcast_to(jnp.float32(given), (len(uniform), 256)),
+        uniform,
+        temperature=1.0,
+        top_p=1.0,
+      )
+    )
+    for given in (logits, logits + 0.3 / 20**2 * classes)
+  ]
+  assert 0 < np.mean(drawn[0] != drawn[1]) < 0.03  # In one step it is 0.3.
 
 
 @pytest.mark.parametrize(

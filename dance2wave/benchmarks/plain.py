@@ -12,6 +12,7 @@ import numpy as np
 from flax import nnx
 
 from dance2wave.models.quantise import bent_of_codes, unbend
+from dance2wave.sampling.draw import classes_in_order
 
 
 def _conditions(wave, context_BFC):
@@ -47,12 +48,21 @@ def _head(wave, units):
   return _dense(wave.logits, np.maximum(_dense(wave.hidden, x), 0))
 
 
-def _pick(logits_BV, uniform_B):
-  """Draw classes by inverse distribution."""
+def _pick(weights_BN, uniform_B):
+  """Return which of some weights each draw falls on."""
+  sums_BN = np.cumsum(weights_BN, axis=1)
+  below = sums_BN <= (uniform_B * sums_BN[:, -1])[:, None]
+  return np.minimum(below.sum(axis=1), weights_BN.shape[1] - 1)
+
+
+def _draw_class(logits_BV, uniform_B2):
+  """Draw the column of a class and then its row, as `draw.draw_class` does."""
+  order_CR = classes_in_order(logits_BV.shape[1])
   p_BV = np.exp(logits_BV - logits_BV.max(axis=1, keepdims=True))
-  sums_BV = np.cumsum(p_BV, axis=1)
-  below = sums_BV <= (uniform_B * sums_BV[:, -1])[:, None]
-  return np.minimum(below.sum(axis=1), logits_BV.shape[1] - 1)
+  p_BCR, clips = p_BV[:, order_CR], np.arange(len(p_BV))
+  column_B = _pick(p_BCR.sum(axis=2), uniform_B2[:, 0])
+  row_B = _pick(p_BCR[clips, column_B], uniform_B2[:, 1])
+  return order_CR[column_B, row_B]
 
 
 def draw(bench, batch: int, num_samples: int) -> np.ndarray:
@@ -77,7 +87,7 @@ def draw(bench, batch: int, num_samples: int) -> np.ndarray:
         _layer(weights, inputs[layer], t, dilation, condition[:, layer])
       )
       x = x + units[-1] @ outs[layer]
-    bent_B = scale[_pick(_head(wave, units), uniform[t, :, 1])]
+    bent_B = scale[_draw_class(_head(wave, units), uniform[t])]
     drawn.append(bent_B)
   signal = unbend(jnp.asarray(np.stack(drawn, axis=1)), levels)
   return np.clip(np.asarray(signal), -1.0, 1.0)

@@ -6,7 +6,6 @@ run in threads; it keeps one core busy, or several with a team.
 """
 
 import functools
-import math
 import threading
 import time
 
@@ -24,7 +23,7 @@ from dance2wave.sampling.cpu_speculate import Speculator, speculate
 from dance2wave.sampling.cpu_team import all_at_once, make_flags
 from dance2wave.sampling.cpu_types import Choice, Member, Scratch
 from dance2wave.sampling.dots import HEAD
-from dance2wave.sampling.draw import BLOCK
+from dance2wave.sampling.draw import num_columns
 from dance2wave.sampling.listen import in_company
 from dance2wave.sampling.vectors import LANES, pad
 
@@ -137,14 +136,12 @@ class CpuEngine:
         wave.logits.kernel.shape[1],
       )
     ]
-    outputs = wave.logits.kernel.shape[1]
-    classes = outputs // (3 if draw.is_mixture else 1)
     self._choice = Choice(
       np.float32(draw.temperature),
       np.float32(draw.top_p),
       np.float32(draw.guidance),
       draw.is_mixture,
-      math.gcd(classes, BLOCK),
+      num_columns(draw.levels),
     )
     self._condition = jax.jit(
       functools.partial(_condition, graphdef, draw=draw)

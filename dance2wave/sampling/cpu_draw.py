@@ -135,42 +135,65 @@ def _keep_top_p(probabilities_V, top_p):
 
 
 @once_jit
-def _invert(probabilities_V, uniform, width):
-  """Return how many classes lie below the draw; sums as in `draw`."""
-  levels, total = probabilities_V.size, np.float32(0)
-  for first in range(0, levels, width):
-    block, sum_of_block = probabilities_V[first:], np.float32(0)
-    for i in range(width):
-      sum_of_block += block[i]
-      block[i] = sum_of_block
-    total += sum_of_block
-  wanted = uniform * total
-  before, count = np.float32(0), np.int32(0)
-  for first in range(0, levels, width):
-    block = probabilities_V[first:]
-    for i in range(width):
-      count += np.int32(before + block[i] <= wanted)
-    before += block[width - 1]
-  return min(count, levels - 1)
+def _add_up(weights_N):
+  """Turn weights into the sums up to each, in place; return all."""
+  total = np.float32(0)
+  for i in range(weights_N.size):
+    total += weights_N[i]
+    weights_N[i] = total
+  return total
+
+
+@once_jit
+def _count_below(sums_N, wanted):
+  """Return how many sums lie below what is wanted, not all of them."""
+  count = np.int32(0)
+  for i in range(sums_N.size):
+    count += np.int32(sums_N[i] <= wanted)
+  return min(count, np.int32(sums_N.size - 1))
 
 
 @jit
-def draw_class(logits_V, uniform, temperature, top_p, width):
-  """Draw a class; the logits are used up."""
+def _to_probabilities(logits_V, temperature, top_p):
   use_all_lanes()
   _softmax(logits_V, max(temperature, _MIN_TEMPERATURE))
   if top_p < _ONE:
     _keep_top_p(logits_V, top_p)
-  return _invert(logits_V, uniform, width)
+
+
+@jit
+def draw_class(logits_V, uniform_2, temperature, top_p, columns):
+  """Draw a class; the logits are used up.
+
+  Args:
+    logits_V: column by column, as in `classes_in_order`.
+    uniform_2: draws.
+    temperature: see `Draw`.
+    top_p: see there.
+    columns: their number.
+
+  Returns:
+    The place of the class in the logits.
+  """
+  _to_probabilities(logits_V, temperature, top_p)
+  rows, total = logits_V.size // columns, np.float32(0)
+  for column in range(columns):
+    total += _add_up(logits_V[column * rows : (column + 1) * rows])
+  wanted, before, chosen = uniform_2[0] * total, np.float32(0), 0
+  for column in range(columns - 1):
+    before += logits_V[(column + 1) * rows - 1]
+    chosen += np.int32(before <= wanted)
+  sums = logits_V[chosen * rows : (chosen + 1) * rows]
+  return chosen * rows + _count_below(sums, uniform_2[1] * sums[rows - 1])
 
 
 @once_jit
-def draw_mixture(outputs_O, uniform_2, temperature, top_p, width):
+def draw_mixture(outputs_O, uniform_2, temperature, top_p):
   """Draw from a mixture of logistics; its logits are used up."""
   count = outputs_O.size // 3
-  chosen = draw_class(
-    outputs_O[:count], uniform_2[0], temperature, top_p, width
-  )
+  sums = outputs_O[:count]
+  _to_probabilities(sums, temperature, top_p)
+  chosen = _count_below(sums, uniform_2[0] * _add_up(sums))
   mean, log_scale = outputs_O[count + chosen], outputs_O[2 * count + chosen]
   scale = math.exp(max(log_scale, _MIN_LOG_SCALE)) * temperature
   u = clip(uniform_2[1], _UNIFORM_MARGIN, _ONE - _UNIFORM_MARGIN)

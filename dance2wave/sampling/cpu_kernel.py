@@ -254,17 +254,17 @@ def _guide(outputs, row, choice, count):
 @once_jit
 def draw_samples(net, outputs, choice, uniform_B2, bent_B, each, first, step):
   """Draw the next sample of every clip, or of every so many."""
-  count, width = net.num_outputs, choice.width
+  count, columns = net.num_outputs, choice.columns
   temperature, top_p = choice.temperature, choice.top_p
   for k in range(first, bent_B.size, step):
     if each == 2:
       _guide(outputs, 2 * k, choice, count)
     mine = outputs[each * k, :count]
     if choice.is_mixture:
-      bent_B[k] = draw_mixture(mine, uniform_B2[k], temperature, top_p, width)
+      bent_B[k] = draw_mixture(mine, uniform_B2[k], temperature, top_p)
     else:
-      code = draw_class(mine, uniform_B2[k, 1], temperature, top_p, width)
-      bent_B[k] = net.bent_V[code]
+      place = draw_class(mine, uniform_B2[k], temperature, top_p, columns)
+      bent_B[k] = net.bent_V[place]
 
 
 # Without counting references (`_nrt`), which took a quarter of the time where

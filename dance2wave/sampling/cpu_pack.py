@@ -10,6 +10,7 @@ import numpy as np
 
 from dance2wave.models.quantise import bent_of_codes
 from dance2wave.sampling.cpu_types import Net
+from dance2wave.sampling.draw import classes_in_order
 from dance2wave.sampling.products import BYTES, FLOATS
 from dance2wave.sampling.vectors import LANES, pad
 
@@ -111,7 +112,7 @@ def pack_team(wave, draw, members, spare=0):
   """
   form = BYTES if draw.weights == 'int8' else FLOATS
   return [
-    (part, _pack_net(wave, draw.levels, form, part, spare))
+    (part, _pack_net(wave, draw, form, part, spare))
     for part in _parts(wave, members)
   ]
 
@@ -124,11 +125,13 @@ def _in_a_row(matrices):
   return frozen(packed, kind)
 
 
-def _pack_net(wave, levels, form, part, spare):
+def _pack_net(wave, draw, form, part, spare):
   """Return a member's parameters of the WaveNet as the kernel reads them."""
   pasts, others = _pack_layers(wave, form, part)
   others.append(_pack_head(wave.hidden.kernel[...], form, part.skips))
-  others.append(_pack_head(wave.logits.kernel[...], form, part.outputs))
+  order = _order_of_outputs(draw)
+  logits = wave.logits.kernel[...][:, order]
+  others.append(_pack_head(logits, form, part.outputs))
   embed = np.concatenate([wave.embed.kernel[...], wave.embed.bias[...][None]])
   return Net(
     packed_taps=_in_a_row(pasts),
@@ -136,14 +139,21 @@ def _pack_net(wave, levels, form, part, spare):
     embed_2R=frozen(_padded(embed, 1)),
     skip_S=frozen(_padded(wave.skip.bias[...], 0)[part.skips]),
     hidden_S=frozen(_padded(wave.hidden.bias[...], 0)[part.skips]),
-    logits_O=frozen(_padded(wave.logits.bias[...], 0)[part.outputs]),
+    logits_O=frozen(_padded(wave.logits.bias[...][order], 0)[part.outputs]),
     dilations_L=frozen(wave.dilations, np.int64),
     ahead_L=frozen([math.gcd(d, AHEAD) for d in wave.dilations], np.int64),
-    bent_V=frozen(_signal_of_classes(levels)),
+    bent_V=frozen(_signal_of_classes(draw.levels)[order]),
     kernel=wave.kernel,
     spare=spare,
     num_outputs=wave.logits.kernel.shape[1],
   )
+
+
+def _order_of_outputs(draw):
+  """Return which outputs are read, in which order."""
+  if draw.is_mixture:
+    return slice(None)
+  return classes_in_order(draw.levels).ravel()
 
 
 @functools.partial(jax.jit, static_argnums=0)

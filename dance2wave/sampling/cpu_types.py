@@ -21,7 +21,8 @@ class Net(NamedTuple):
     dilations_L: in samples.
     ahead_L: for how many samples, aligned to their number, past taps may be
       multiplied at once; divides the dilation.
-    bent_V: the signal of each class.
+    bent_V: the signal of each class, in the order of their logits, which are
+      those of `classes_in_order`.
     kernel: taps of a layer.
     spare: slots of a layer's ring beyond those that its past inputs take; a
       multiple of the most samples for which they are multiplied at once.
@@ -43,13 +44,13 @@ class Net(NamedTuple):
 
 
 class Choice(NamedTuple):
-  """How samples are drawn, as in `Draw`; sums run in blocks of `width`."""
+  """How samples are drawn, as in `Draw`, and of how many columns classes."""
 
   temperature: np.float32
   top_p: np.float32
   guidance: np.float32
   is_mixture: bool
-  width: int
+  columns: int
 
 
 class Call(NamedTuple):

@@ -2,17 +2,48 @@
 
 The uniform draws are made outside, so that every engine that computes the
 same outputs takes the same samples.
+
+Engines round differently, and drafts are of rounded weights. Where outputs are
+a little off, all boundaries between classes are, and the draw may lie between
+where one is and where it should be. So a class is drawn in two steps, each with
+a draw of its own: which remainder its number leaves by 16, and which of the
+classes that leave it. That is 32 boundaries for 256 classes. Outputs that are
+off tend to be so for all neighbours alike; classes of one remainder are taken
+in an order in which such errors cancel, that of their numbers' bits reversed
+(van der Corput's). Of a trained model with weights of one byte instead of
+float32, a third of the draws took another class in one step, 4 % in two, 2.7 %
+in this order; the least possible is 1.5 % (twice the distributions' distance).
 """
 
+import functools
 import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from dance2wave.models.quantise import MIXTURE_MIN_LOG_SCALE
 
 BISECTIONS = 16
-BLOCK = 16
+_REMAINDERS = 16
+
+
+def num_columns(levels):
+  """Return by how many the remainders are that are drawn first."""
+  return math.gcd(levels, _REMAINDERS)
+
+
+@functools.cache
+def classes_in_order(levels):
+  """Return the classes as they are drawn: int (columns, rows), numpy.
+
+  A column holds all that leave its remainder.
+  """
+  columns = num_columns(levels)
+  rows = levels // columns
+  bits = max(rows - 1, 1).bit_length()
+  turned = [int(f'{row:0{bits}b}'[::-1], 2) for row in range(rows)]
+  return np.arange(columns)[:, None] + columns * np.argsort(turned)
 
 
 def keep_top_p(probabilities, top_p):
@@ -37,38 +68,38 @@ def keep_top_p(probabilities, top_p):
   return kept / jnp.sum(kept, axis=-1, keepdims=True)
 
 
-def draw_class(logits, uniform, *, temperature, top_p):
-  """Draw mu-law codes (B,) int32 by inverse distribution; logits (B, V)."""
+def draw_class(logits, uniform_B2, *, temperature, top_p):
+  """Draw mu-law codes (B,) int32 from logits (B, V), in two steps."""
+  probabilities = _probabilities(logits, temperature, top_p)
+  order_CR = classes_in_order(probabilities.shape[1])
+  columns, rows = order_CR.shape
+  table_BRC = probabilities.reshape(-1, rows, columns)
+  column_B = _pick(jnp.sum(table_BRC, axis=1), uniform_B2[:, 0])
+  is_chosen_BC = jax.nn.one_hot(column_B, columns)
+  chosen_BR = jnp.sum(table_BRC * is_chosen_BC[:, None], axis=2)
+  order_R = order_CR[0] // columns
+  place_B = _pick(chosen_BR[:, order_R], uniform_B2[:, 1])
+  return jnp.asarray(order_R)[place_B] * columns + column_B
+
+
+def _probabilities(logits, temperature, top_p):
   logits = logits.astype(jnp.float32) / jnp.maximum(temperature, 1e-4)
   probabilities = jax.nn.softmax(logits, axis=-1)
-  if top_p < 1.0:
-    probabilities = keep_top_p(probabilities, top_p)
-  return _invert(probabilities, uniform)
+  return probabilities if top_p >= 1.0 else keep_top_p(probabilities, top_p)
 
 
-def _invert(probabilities_BV, uniform_B):
-  """Return how many classes lie below the uniform draw.
-
-  Sums run within blocks of classes and then over blocks, which costs a
-  third of a running sum over all classes.
-  """
-  batch, levels = probabilities_BV.shape
-  width = math.gcd(levels, BLOCK)
-  parts = probabilities_BV.reshape(batch, -1, width)
-  within = parts @ jnp.triu(jnp.ones((width, width)))
-  sums = within[..., -1]
-  before = sums @ jnp.triu(jnp.ones((sums.shape[1],) * 2), 1)
-  wanted = uniform_B * (before[:, -1] + sums[:, -1])
-  below = within + before[..., None] <= wanted[:, None, None]
-  return jnp.minimum(jnp.sum(below, axis=(1, 2)), levels - 1)
+def _pick(weights_BN, uniform_B):
+  """Return by inverse distribution how many of the weights lie below a draw."""
+  sums_BN = jnp.cumsum(weights_BN, axis=1)
+  below = sums_BN <= (uniform_B * sums_BN[:, -1])[:, None]
+  return jnp.minimum(jnp.sum(below, axis=1), weights_BN.shape[1] - 1)
 
 
 def draw_mixture(outputs, uniform_B2, *, temperature, top_p):
   """Draw from a mixture of logistics on the mu-law scale: (B,) in [-1, 1]."""
   weights, means, log_scales = jnp.split(outputs.astype(jnp.float32), 3, -1)
-  component = draw_class(
-    weights, uniform_B2[:, 0], temperature=temperature, top_p=top_p
-  )
+  probabilities = _probabilities(weights, temperature, top_p)
+  component = _pick(probabilities, uniform_B2[:, 0])
   chosen = component[:, None]
   mean = jnp.take_along_axis(means, chosen, axis=-1)[:, 0]
   log_scale = jnp.take_along_axis(log_scales, chosen, axis=-1)[:, 0]

@@ -12,8 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from dance2wave.models.quantise import unbend
+from dance2wave.models.quantise import bent_of_codes, unbend
 from dance2wave.sampling import gpu_kernel, xla
+from dance2wave.sampling.draw import classes_in_order
 from dance2wave.sampling.gpu_kernel import ROWS, Weights
 from dance2wave.sampling.listen import in_company
 from dance2wave.sampling.weights import rounded
@@ -37,15 +38,18 @@ def _turned(array):
   return jnp.swapaxes(_padded(array, last - 1, last), last - 1, last)
 
 
-def _pack(wave, is_mixture):
+def _pack(wave, draw):
   """Return the WaveNet's parameters as the kernel reads them."""
   layers, gate = len(wave.dilations), wave.gate
   residual = wave.residual.shape[-1]
   taps = wave.taps[...].reshape(layers, wave.kernel, residual, 2, gate)
   halves = _turned(taps[..., 0, :]), _turned(taps[..., 1, :])
   skip = wave.skip.kernel[...].reshape(layers, gate, -1)
-  parts = 3 if is_mixture else 1
-  outputs = wave.logits.kernel[...].reshape(skip.shape[-1], parts, -1)
+  parts, order = 3, slice(None)
+  if not draw.is_mixture:
+    parts, order = 1, classes_in_order(draw.levels).ravel()
+  outputs = wave.logits.kernel[...][:, order].reshape(skip.shape[-1], parts, -1)
+  signal = bent_of_codes(jnp.arange(draw.levels), draw.levels)[order]
   reach = [(wave.kernel - 1) * d + 1 for d in wave.dilations]
   places = np.stack([np.cumsum([0, *reach[:-1]]), wave.dilations], axis=1)
   embed = jnp.stack([wave.embed.kernel[0], wave.embed.bias[...]])
@@ -58,7 +62,8 @@ def _pack(wave, is_mixture):
     hidden=_turned(wave.hidden.kernel[...][None]),
     hidden_bias=_padded(wave.hidden.bias[...], 0),
     outputs=_turned(jnp.swapaxes(outputs, 0, 1)),
-    outputs_bias=_padded(wave.logits.bias[...].reshape(parts, -1), 1),
+    outputs_bias=_padded(wave.logits.bias[...][order].reshape(parts, -1), 1),
+    signal=_padded(signal, 0),
     places=jnp.asarray(places, jnp.int32),
   )
 
@@ -155,7 +160,7 @@ class GpuEngine:
     wave = nnx.merge(graphdef, params).wave
     self.params, self._clips = params, _clips(draw)
     self._hop = wave.samples_per_frame
-    pack = functools.partial(_pack, is_mixture=draw.is_mixture)
+    pack = functools.partial(_pack, draw=draw)
     self._weights = jax.jit(pack)(wave)
     self._slots = wave.receptive_field - 1 + len(wave.dilations)
     self._run = jax.jit(

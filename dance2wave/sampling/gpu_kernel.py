@@ -32,7 +32,7 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton
 
 from dance2wave.models.quantise import MIXTURE_MIN_LOG_SCALE
-from dance2wave.sampling.draw import BISECTIONS
+from dance2wave.sampling.draw import BISECTIONS, num_columns
 
 ROWS = 2  # Of a program.
 _CHUNK = 16  # Inputs of the skip path and the head that are summed at once.
@@ -52,8 +52,9 @@ class Weights(NamedTuple):
     skip_bias: (S,).
     hidden: (1, S, S).
     hidden_bias: (S,).
-    outputs: (O, V, S) of classes, or of weights, means and log scales.
+    outputs: (O, V, S) of classes in order, or of weights, means and log scales.
     outputs_bias: (O, V).
+    signal: (V,) of classes, in order.
     places: (L, 2) int32, first slot of a layer's ring and its dilation.
   """
 
@@ -66,6 +67,7 @@ class Weights(NamedTuple):
   hidden_bias: jax.Array
   outputs: jax.Array
   outputs_bias: jax.Array
+  signal: jax.Array
   places: jax.Array
 
 
@@ -194,8 +196,8 @@ def _keep_top_p(probabilities, top_p):
   return kept / jnp.sum(kept, axis=1)[:, None]
 
 
-def _draw_class(logits, uniform, classes, draw):
-  """Draw classes (C,) int32; those from `classes` on are padding."""
+def _probabilities(logits, classes, draw):
+  """Return (C, V) of logits; those from `classes` on are padding."""
   logits = logits / max(draw.temperature, 1e-4)
   place = jax.lax.broadcasted_iota(jnp.int32, logits.shape, 1)
   logits = jnp.where(place < classes, logits, -1e30)
@@ -203,19 +205,47 @@ def _draw_class(logits, uniform, classes, draw):
   probabilities = raised / jnp.sum(raised, axis=1)[:, None]
   if draw.top_p < 1.0:
     probabilities = _keep_top_p(probabilities, draw.top_p)
-  wanted = uniform * jnp.sum(probabilities, axis=1)
-  below = jax.lax.cumsum(probabilities, axis=1) <= wanted[:, None]
-  return jnp.minimum(jnp.sum(below.astype(jnp.int32), axis=1), classes - 1)
+  return probabilities
 
 
-def _draw(outputs, uniforms, classes, draw):
+def _pick(weights, uniform, is_end, count):
+  """Draw one of so many groups of weights (C, V) by inverse distribution.
+
+  Args:
+    weights: non-negative.
+    uniform: (C,) draws.
+    is_end: (C, V) whether a weight is the last of its group.
+    count: of groups.
+  """
+  wanted = uniform * jnp.sum(weights, axis=1)
+  below = jax.lax.cumsum(weights, axis=1) <= wanted[:, None]
+  below = jnp.where(is_end, below, False).astype(jnp.int32)
+  return jnp.minimum(jnp.sum(below, axis=1), count - 1)
+
+
+def _draw_class(net, logits, uniforms, classes, draw):
+  """Draw samples (C,) of classes that lie column by column, see `draw.py`."""
+  probabilities = _probabilities(logits, classes, draw)
+  columns = num_columns(classes)
+  rows = classes // columns
+  place = jax.lax.broadcasted_iota(jnp.int32, logits.shape, 1)
+  is_class, is_last = place < classes, jax.lax.rem(place, rows) == rows - 1
+  column = _pick(probabilities, uniforms[0], is_class & is_last, columns)
+  is_inside = jax.lax.div(place, rows) == column[:, None]
+  inside = jnp.where(is_inside, probabilities, 0.0)
+  row = _pick(inside, uniforms[1], is_inside, rows)
+  is_chosen = place == (column * rows + row)[:, None]
+  return jnp.sum(jnp.where(is_chosen, net.signal[...][None], 0.0), axis=1)
+
+
+def _draw(net, outputs, uniforms, classes, draw):
   """Draw samples (C,) on the mu-law scale."""
   if not draw.is_mixture:
-    code = _draw_class(outputs[0], uniforms[1], classes, draw)
-    return 2.0 * code.astype(jnp.float32) / (draw.levels - 1) - 1.0
+    return _draw_class(net, outputs[0], uniforms, classes, draw)
   weights, means, log_scales = outputs
-  chosen = _draw_class(weights, uniforms[0], classes, draw)
+  probabilities = _probabilities(weights, classes, draw)
   place = jax.lax.broadcasted_iota(jnp.int32, means.shape, 1)
+  chosen = _pick(probabilities, uniforms[0], place < classes, classes)
   is_chosen = place == chosen[:, None]
   mean = jnp.sum(jnp.where(is_chosen, means, 0.0), axis=1)
   log_scale = jnp.sum(jnp.where(is_chosen, log_scales, 0.0), axis=1)
@@ -240,7 +270,7 @@ def _kernel(*refs, classes, hop, draw, barrier):
     _run_layers(net, given, rings, units, x, frame, weight, span[1] + step)
     barrier()
     outputs = _guide(_run_head(net, units, skip, hidden, barrier), draw)
-    drawn = _draw(outputs, draws, classes, draw)
+    drawn = _draw(net, outputs, draws, classes, draw)
     samples[step] = drawn
     return drawn
 

@@ -69,7 +69,7 @@ def _one_sample(wave, taps, draw, carry, inputs):
   if draw.is_mixture:
     bent = draw_mixture(outputs, uniform, **options)
   else:
-    code = draw_class(outputs, uniform[:, 1], **options)
+    code = draw_class(outputs, uniform, **options)
     bent = bent_of_codes(code, draw.levels)
   return {'wave': state, 'bent': bent}, bent
 

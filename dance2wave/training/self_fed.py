@@ -52,7 +52,7 @@ def draw_after(options: Options, wave, past_BT, condition_BFLG, uniform_BTN):
     bent = draw_mixture(flat, uniform, temperature=1.0, top_p=1.0)
     drawn = unbend(bent, levels)
   else:
-    codes = draw_class(flat, uniform[:, 0], temperature=1.0, top_p=1.0)
+    codes = draw_class(flat, uniform, temperature=1.0, top_p=1.0)
     drawn = mu_law_decode(codes, levels)
   return drawn.reshape(past_BT.shape)
 
