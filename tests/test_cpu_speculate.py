@@ -1,7 +1,5 @@
 """With drafts the `cpu` engine draws what it draws without, bit for bit."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 from engine_cases import make_case
@@ -9,6 +7,7 @@ from engine_cases import make_case
 from dance2wave.sampling import cpu
 from dance2wave.sampling.cpu import CpuEngine
 from dance2wave.sampling.cpu_pack import AHEAD
+from dance2wave.sampling.weights import rounded
 
 # Drafts begin and end anywhere: a ring has 16 slots more than past inputs take.
 _SIZES = ('samples_per_frame', 75), ('dilations', (1, 2, 3, 12, 40, 64))
@@ -110,13 +109,13 @@ def test_wrong_drafts_cost_time_only_and_are_given_up_for_some_calls(
   assert len(kept) == 1 + 2  # Of four calls the first and the last.
 
 
-def test_right_drafts_are_all_kept():
+def test_drafts_of_weights_that_are_bytes_already_are_kept():
   case = make_case(1, 4, sizes=_SIZES)
-  engine = CpuEngine(*case.model, case.draw)
-  engine._speculator._quick = engine._speculator._net
+  graphdef, params = case.model
+  engine = CpuEngine(graphdef, rounded(params, 'int8'), case.draw)
   kept = counted(engine)
   draw(case, engine)
-  assert kept == [300 / -(-300 // AHEAD)]
+  assert kept[0] > 0.98 * 300 / -(-300 // AHEAD)
 
 
 @pytest.mark.parametrize(
@@ -142,11 +141,7 @@ def test_what_drafts_could_cost_is_tried(monkeypatch):
   assert 5 not in engine._least  # The weights serve enough without drafts.
 
 
-@pytest.mark.parametrize(
-  'output, weights', [('mixture', 'float32'), ('softmax', 'int8')]
-)
-def test_no_drafts_of_numbers_nor_where_weights_are_of_bytes(output, weights):
-  """Two models never draw the same of numbers that are continuous."""
-  case = make_case(1, 1, output)
-  draw = dataclasses.replace(case.draw, weights=weights)
-  assert CpuEngine(*case.model, draw)._speculator is None
+def test_no_drafts_of_what_is_continuous():
+  """Two models never draw the same number."""
+  case = make_case(1, 1, 'mixture')
+  assert CpuEngine(*case.model, case.draw)._speculator is None

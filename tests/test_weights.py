@@ -9,7 +9,7 @@ from small_config import config_with
 
 from dance2wave.errors import InputError
 from dance2wave.options import parse
-from dance2wave.sampling import offline, weights
+from dance2wave.sampling import cpu, offline, weights
 from dance2wave.sampling.cpu import CpuEngine
 
 
@@ -71,6 +71,13 @@ def test_engines_draw_the_same_of_them(clips, kernel, draw):
   # It is not what is drawn of the weights as they are.
   plain = make_case(clips, 4, kernel=kernel, sizes=sizes, **draw)
   assert np.any(tokens(plain.audio) != tokens(case.audio))
+
+
+def test_drafts_are_of_weights_that_are_no_bytes_yet(monkeypatch):
+  monkeypatch.setattr(cpu, '_LEAST_S', 0.0)
+  sizes = ('residual', 40), ('gate', 24), ('skip', 72)
+  case = make_case(3, 4, kernel=3, sizes=sizes, weights='int8', guidance=2.0)
+  assert CpuEngine(*case.model, case.draw)._speculator is None
 
 
 def test_no_number_is_not_made_up_for():

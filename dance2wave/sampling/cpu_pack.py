@@ -98,19 +98,20 @@ def _pack_head(matrix_IO, form, columns):
   return form.pack(numbers[:, columns], scale[columns])
 
 
-def pack_team(wave, draw, members, spare=0):
+def pack_team(wave, draw, members, form=None, spare=0):
   """Return each member's part of a WaveNet, and its parameters.
 
   Args:
     wave: `WaveNet`.
     draw: `Draw`, for its levels and weights.
     members: of the team.
+    form: of the matrices, see `products.py`; None is that of the weights.
     spare: slots of each ring, see `Net`.
 
   Returns:
     (`Part`, `Net`) of each.
   """
-  form = BYTES if draw.weights == 'int8' else FLOATS
+  form = form or (BYTES if draw.weights == 'int8' else FLOATS)
   return [
     (part, _pack_net(wave, draw, form, part, spare))
     for part in _parts(wave, members)

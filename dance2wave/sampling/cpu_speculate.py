@@ -16,7 +16,6 @@ Hoogeboom 2020, arXiv 2002.09928, section 2; the scheme of Leviathan et al.
 drawn without drafts, to the last bit.
 """
 
-import dataclasses
 from typing import NamedTuple
 
 import numba
@@ -36,7 +35,7 @@ from dance2wave.sampling.cpu_kernel import (
 from dance2wave.sampling.cpu_pack import AHEAD, aligned, frozen, pack_team
 from dance2wave.sampling.cpu_team import make_flags
 from dance2wave.sampling.cpu_types import Call, Member
-from dance2wave.sampling.products import multiply
+from dance2wave.sampling.products import DRAFTS, FLOATS, multiply
 from dance2wave.sampling.vectors import use_all_lanes
 
 
@@ -233,9 +232,8 @@ class Speculator:
 
   def __init__(self, wave, draw, choice, make_scratch):
     self._choice, self._make_scratch = choice, make_scratch
-    of_bytes = dataclasses.replace(draw, weights='int8')
     self._net, self._quick = (
-      pack_team(wave, how, 1, spare=AHEAD)[0][1] for how in (draw, of_bytes)
+      pack_team(wave, draw, 1, form, AHEAD)[0][1] for form in (FLOATS, DRAFTS)
     )
     self._slots = wave.receptive_field - 1 + AHEAD * len(wave.dilations)
 

@@ -21,10 +21,12 @@ in one step lies together, four inputs of a row, and four of each output:
     panel     |  scales, float32  |  beginnings of sums, int32  |
               |  weights of inputs 0 to 3: o0 o0 o0 o0  o1 o1 o1 o1 ...  |  ...
 
-Panels are those of `vectors.py`.
+Panels are those of `vectors.py`. Where 16 bits of x are enough, d0 is left out,
+which is to round q to a multiple of 256.
 """
 
 import functools
+from typing import NamedTuple
 
 import numba
 import numpy as np
@@ -147,31 +149,46 @@ def compile_split():
   return split
 
 
-def _emit_inputs(builder, vectors, sums, digits, starts, weights, i):
+def _emit_inputs(builder, tile, sums, digits, starts, weights, i):
   """Return the sums and what four inputs, from the i-th on, add to them.
 
   Sums are in order of rows, digits, vectors.
   """
-  first = builder.mul(i, index(vectors * LANES))
+  first = builder.mul(i, index(tile.vectors * LANES))
   loaded = []
-  for v in range(vectors):
+  for v in range(tile.vectors):
     place = at(builder, weights, first, index(4 * v * LANES), kind=WHOLES)
     loaded.append(builder.load(place, align=4))
   name, result = f'llvm.x86.avx512.vpdpbusd.{32 * LANES}', []
   for start in starts:
-    for d in range(_DIGITS):
+    for d in range(tile.lowest, _DIGITS):
       place = builder.add(builder.add(start, i), index(d))
       number = repeat(
         builder, builder.load(builder.gep(digits, [place])), WHOLES
       )
-      for v in range(vectors):
+      for v in range(tile.vectors):
         terms = [sums[len(result)], number, loaded[v]]
         result.append(call(builder, name, WHOLES, terms))
   return result
 
 
-def _emit_tile(rows, vectors, function):
+class _Tile(NamedTuple):
+  """Which sums a tile keeps.
+
+  Attributes:
+    rows: of x.
+    vectors: of outputs.
+    lowest: digit of x that is multiplied.
+  """
+
+  rows: int
+  vectors: int
+  lowest: int
+
+
+def _emit_tile(tile, function):
   """Write the body of a tile: sums of digits, put together and added."""
+  rows, vectors, digits_of_x = tile.rows, tile.vectors, _DIGITS - tile.lowest
   out, out_stride, digits, stride, panel, inputs = function.args
   builder = ir.IRBuilder(function.append_basic_block('begin'))
 
@@ -179,26 +196,24 @@ def _emit_tile(rows, vectors, function):
     place = index(4 * LANES * (which * vectors + v))
     return builder.load(at(builder, panel, place, kind=kind), align=4)
 
-  before = [head(v, WHOLES, 1) for v in range(vectors)] * (rows * _DIGITS)
+  before = [head(v, WHOLES, 1) for v in range(vectors)] * (rows * digits_of_x)
   weights = builder.gep(panel, [index(8 * LANES * vectors)])
   wholes = builder.bitcast(digits, WHOLE.as_pointer())
   offsets = [builder.mul(stride, index(r)) for r in range(rows)]
   starts = [builder.add(offset, index(HEAD)) for offset in offsets]
 
   def add(i, sums):
-    return _emit_inputs(builder, vectors, sums, wholes, starts, weights, i)
+    return _emit_inputs(builder, tile, sums, wholes, starts, weights, i)
 
   step = _TOGETHER
   after = loop_over_inputs(function, builder, before, inputs, step, add)
   for r in range(rows):
     power = builder.load(at(builder, digits, offsets[r]), align=4)
     for v in range(vectors):
-      first = r * _DIGITS * vectors + v
-      total, *more = (
-        builder.sitofp(after[first + d * vectors], FLOATS)
-        for d in range(_DIGITS)
-      )
-      for d, part in enumerate(more, start=1):
+      total = constant(FLOATS, 0.0)
+      for d in range(tile.lowest, _DIGITS):
+        part = after[(r * digits_of_x + d - tile.lowest) * vectors + v]
+        part = builder.sitofp(part, FLOATS)
         total = fused(builder, part, constant(FLOATS, 256.0**d), total)
       scale = builder.fmul(head(v, FLOATS, 0), power)
       stride_r = builder.mul(out_stride, index(r))
@@ -208,15 +223,20 @@ def _emit_tile(rows, vectors, function):
   builder.ret_void()
 
 
-def _make_tile(rows, vectors):
+def _make_tile(*sizes):
   """Return a function that adds x @ w to rows of one panel of `out`."""
-  emit = functools.partial(_emit_tile, rows, vectors)
-  return make_function(f'dance2wave_dots_{rows}_{vectors}', emit)
+  name = 'dance2wave_dots_' + '_'.join(map(str, sizes))
+  return make_function(name, functools.partial(_emit_tile, _Tile(*sizes)))
 
 
-def make_panel(vectors):
-  """Return a function that runs tiles over the rows of one panel."""
-  two, one = (_make_tile(r, vectors) for r in (2, 1))
+def make_panel(vectors, lowest=0):
+  """Return a function that runs tiles over the rows of one panel.
+
+  Args:
+    vectors: of the panel.
+    lowest: digit of x that is multiplied.
+  """
+  two, one = (_make_tile(r, vectors, lowest) for r in (2, 1))
   largest = _ROWS
 
   @numba.njit

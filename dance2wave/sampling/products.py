@@ -57,7 +57,15 @@ BYTES_AS_FLOATS = Form(
   False,
 )
 BYTES_IN_DIGITS = Form(np.int8, to_bytes, dots.pack, 8, dots.make_panel, True)
-BYTES = BYTES_IN_DIGITS if dots.IS_THERE else BYTES_AS_FLOATS
+# Of the same bytes, by another kind, for rows of which 16 bits are enough.
+BYTES_IN_TWO_DIGITS = BYTES_IN_DIGITS._replace(
+  kind=np.uint8,
+  pack=lambda *matrix: dots.pack(*matrix).view(np.uint8),
+  make_panel=functools.partial(dots.make_panel, lowest=1),
+)
+BYTES, DRAFTS = BYTES_AS_FLOATS, BYTES_AS_FLOATS
+if dots.IS_THERE:
+  BYTES, DRAFTS = BYTES_IN_DIGITS, BYTES_IN_TWO_DIGITS
 
 
 @functools.cache
@@ -104,7 +112,8 @@ def compile_multiply(form):
 
 
 def _form(packed):
-  return BYTES if packed.dtype == types.int8 else FLOATS
+  kinds = {types.int8: BYTES, types.uint8: DRAFTS, types.float32: FLOATS}
+  return kinds[packed.dtype]
 
 
 def as_read(digits, x, inputs, rows, packed):
