@@ -142,9 +142,9 @@ def dances():
 @pytest.mark.parametrize('guidance', [1.0, 2.0])
 def test_a_forked_state_goes_on_from_where_the_other_clip_was(engine, guidance):
   _, graphdef, params = parts()
-  engine = offline.make_engine(
-    engine, graphdef, params, Draw(guidance=guidance)
-  )
+  # At a temperature at which more than one class is drawn.
+  draw = Draw(guidance=guidance, temperature=20.0)
+  engine = offline.make_engine(engine, graphdef, params, draw)
   rng = np.random.default_rng(0)
   width = params['wave']['context']['kernel'].shape[0]
   context = rng.normal(size=(3, 4, width)).astype(np.float32)

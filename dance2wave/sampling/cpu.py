@@ -2,7 +2,9 @@
 
 It takes the same parameters, context and draws as the `xla` engine and draws
 the same classes. A call releases the interpreter lock, so that groups of clips
-run in threads; it keeps one core busy, or several with a team.
+run in threads; it keeps one core busy, or several with a team. A few clips may
+be drafted first, see `cpu_speculate.py`. Whichever way is taken, samples are the
+same to the last bit.
 """
 
 import functools
@@ -185,7 +187,7 @@ class CpuEngine:
 
   def _speculates(self, clips, cores):
     """Return whether one core with drafts draws more than `cores` without."""
-    if clips > _FEW or not self._speculator:
+    if not (1 <= clips <= _FEW and self._speculator):
       return False
     return self._least_for(clips, cores) < AHEAD
 

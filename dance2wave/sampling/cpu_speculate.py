@@ -1,14 +1,14 @@
 """Speculative sampling of one clip by the `cpu` engine, in Numba.
 
 One clip is drawn as fast as all weights are read, for every sample anew. They
-are read once for several samples if the samples before each are known. So these
+are read once for several samples if the sample before each is known. So these
 are drafted, one by one, by the same WaveNet with weights of one byte, which the
-second cache holds; then the samples after all drafts are drawn at once, as if
-they were those of as many clips:
+second cache holds; then what follows each is drawn at once, as if the samples
+were those of as many clips:
 
-    drafts          d1   d2   d3   d4     of weights of one byte
-    drawn           s1   s2   s3   s4     s3 given the past and d1, d2
-    they are kept   yes  yes  yes  no     as d1 = s1, d2 = s2, but d3 is not s3
+    drafted     d1   d2   d3          by weights of one byte
+    drawn  s1   s2   s3   s4          s3 after d1 and d2
+    kept   yes  yes  yes  if d3 = s3  as d1 = s1 and d2 = s2
 
 Draws are made outside, so that a draft is right if it is equal (Wiggers and
 Hoogeboom 2020, arXiv 2002.09928, section 2; the scheme of Leviathan et al.
@@ -86,7 +86,7 @@ def _copy_past(net, source, first, spare, target, to, now, rows):
 
 @once_jit
 def _draft(quick, work, drafts, choice, call, uniform_T2, member):
-  """Draw the samples of a call one by one."""
+  """Draft the samples of a call, one by one."""
   for k in range(call.end - call.begin):
     t, before = call.begin + k, drafts.before_K
     embed(quick, work.stream, before[k : k + 1], call.rows)
@@ -170,7 +170,7 @@ def speculate(
   """Draw all samples of a call for one clip, as `draw_clips` does.
 
   Args:
-    net: parameters, float32, with as much to spare as a round has samples.
+    net: parameters, float32, with as many slots to spare as a round has samples.
     quick: the same of one byte.
     choice: how samples are drawn; they are classes.
     work: what rounds are computed in, with rows for each of their samples.
@@ -241,7 +241,7 @@ class Speculator:
     """Draw all samples of a call; see `draw_clips`.
 
     Returns:
-      How many samples a round had, in the middle.
+      How many samples a round had, on average.
     """
     hop, clips = uniform_FSB2.shape[1:3]
     rows, rings = condition_FLRG.shape[2] // clips, state['rings']
