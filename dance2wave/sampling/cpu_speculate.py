@@ -170,7 +170,7 @@ def speculate(
   """Draw all samples of a call for one clip, as `draw_clips` does.
 
   Args:
-    net: parameters, float32, with as many slots to spare as a round has samples.
+    net: parameters, float32, with a slot to spare for each sample of a round.
     quick: the same of one byte.
     choice: how samples are drawn; they are classes.
     work: what rounds are computed in, with rows for each of their samples.
