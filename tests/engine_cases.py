@@ -41,13 +41,13 @@ class Model(nnx.Module):
 
 
 @functools.cache
-def make_model(output='softmax', kernel=2, sizes=()):
+def make_model(output='softmax', kernel=2, sizes=(), levels=256):
   """Return a model of the debug config's sizes; no parameter is zero."""
   model = Model(
     context_dim=CONTEXT,
     num_styles=3,
     kernel=kernel,
-    num_outputs=256 if output == 'softmax' else 30,
+    num_outputs=levels if output == 'softmax' else 30,
     is_mixture=output == 'mixture',
     rngs=nnx.Rngs(0),
     **(_SIZES | dict(sizes)),
@@ -64,7 +64,8 @@ def make_model(output='softmax', kernel=2, sizes=()):
 def whole_sequence_outputs(graphdef, params, draw, context, style, audio):
   """Return what the model says before each sample, all at once: (B, T, O)."""
   wave = nnx.merge(graphdef, params).wave
-  past = jnp.pad(quantise.bend(audio), ((0, 0), (1, 0)))[:, :-1]
+  past = quantise.bend(audio, draw.levels)
+  past = jnp.pad(past, ((0, 0), (1, 0)))[:, :-1]
 
   def outputs(context, style):
     label = jax.nn.one_hot(style, wave.num_labels)
@@ -168,7 +169,7 @@ class Case:
 @functools.cache
 def make_case(batch, frames, output='softmax', kernel=2, sizes=(), **draw):
   """Return settled draws and what the reference makes of them."""
-  model = make_model(output, kernel, sizes)
+  model = make_model(output, kernel, sizes, draw.get('levels', 256))
   draw = Draw(is_mixture=output == 'mixture', **draw)
   reference = XlaEngine(*model, draw)
   graphdef, params = model[0], rounded(model[1], draw.weights)

@@ -36,7 +36,8 @@ make_engine = functools.partial(GpuEngine, interpret=not _HAS_GPU)
   [
     (2, _SHORT, {'temperature': 0.9}),
     (3, _ODD, {'guidance': 2.0, 'top_p': 0.8}),
-    (2, _SHORT, {'weights': 'int8'}),
+    (2, _SHORT, {'weights': 'int8', 'levels': 200}),
+    (2, _SHORT, {'levels': 7}),
   ],
 )
 def test_classes_are_those_of_the_reference(kernel, sizes, draw):

@@ -21,7 +21,11 @@ from dance2wave.sampling import xla
 from dance2wave.sampling.cpu_kept import keep
 from dance2wave.sampling.cpu_kernel import CLIPS, draw_clips
 from dance2wave.sampling.cpu_pack import AHEAD, aligned, frozen, pack_team
-from dance2wave.sampling.cpu_speculate import Speculator, speculate
+from dance2wave.sampling.cpu_speculate import (
+  draw_drafted,
+  pack_drafted,
+  speculate,
+)
 from dance2wave.sampling.cpu_team import all_at_once, make_flags
 from dance2wave.sampling.cpu_types import Choice, Member, Scratch
 from dance2wave.sampling.dots import HEAD
@@ -42,9 +46,10 @@ _TRIAL_SAMPLES, _TRIALS = 128, 4
 _CALLS_ALONE = 8  # By one member, after a team has had to wait for cores.
 # Of more clips than these the weights serve enough without drafts.
 _FEW = 4
-# Times what one core draws of one clip, what a team draws of it at most.
+# Times what one core draws of a few clips, what a team draws of them at most.
 _MOST_OF_TEAM = 2.5
-_CALLS_IN_STEP = 8  # Without drafts, after a call that kept too few of them.
+# Calls without drafts after one that kept too few, and after many in a row.
+_CALLS_IN_STEP, _MOST_CALLS_IN_STEP = 8, 256
 
 
 def _condition(graphdef, params, context_BFC, style_B, count, draw):
@@ -112,12 +117,12 @@ class CpuEngine:
     return alone_s >= _LEAST_S * len(self._wave.dilations)
 
   @functools.cached_property
-  def _speculator(self):
-    """What draws with drafts, where that may be faster; else None."""
+  def _drafted(self):
+    """What is read to draw with drafts, where that may pay; else None."""
     can = not self._draw.is_mixture and self._draw.weights == 'float32'
     if not (can and self._is_slow):
       return None
-    return Speculator(self._wave, self._draw, self._choice, self._make_scratch)
+    return pack_drafted(self._wave, self._draw, self._team(1)[0][1])
 
   def __init__(self, graphdef, params, draw):
     wave = nnx.merge(graphdef, params).wave
@@ -126,6 +131,7 @@ class CpuEngine:
     self._hop, self._each = wave.samples_per_frame, 1 + (draw.guidance != 1.0)
     self._reach = wave.receptive_field - 1
     self._calls_alone = self._calls_in_step = 0
+    self._next_calls_in_step = _CALLS_IN_STEP
     self._least = {}  # Samples of a round that pay for it, by clips.
     self._pays = {1: True}  # By the number of clips; one cannot be shared out.
     self._teams = {}  # By the number of members: their parts and parameters.
@@ -151,7 +157,7 @@ class CpuEngine:
     with _COMPILING:
       keep(draw_clips)
       self._try(1, samples=1)
-      if self._speculator:
+      if self._drafted:
         keep(speculate)
         self._least_kept(1)
 
@@ -160,13 +166,14 @@ class CpuEngine:
 
     Apart each has some of the clips, which takes nearly as long as all of them
     where it is the reading of weights that takes the time. How many these are
-    depends on the processor, and is tried.
+    depends on the processor, and is tried; if with drafts, as many of them are
+    kept as of silence.
     """
     if clips > CLIPS:
       return False
     if clips not in self._pays:
       own = -(-clips // self.team)
-      fast = self._speculator if self._speculates(own, 1) else None
+      fast = self._draw_drafted if self._speculates(own, 1) else None
       times = [
         (self._try(own, draw=fast), self._try(clips)) for _ in range(_TRIALS)
       ]
@@ -187,7 +194,7 @@ class CpuEngine:
 
   def _speculates(self, clips, cores):
     """Return whether one core with drafts draws more than `cores` without."""
-    if not (1 <= clips <= _FEW and self._speculator):
+    if not (1 <= clips <= _FEW and self._drafted):
       return False
     return self._least_for(clips, cores) < AHEAD
 
@@ -201,7 +208,7 @@ class CpuEngine:
       kept = []
 
       def draw(*arguments):
-        kept.append(self._speculator(*arguments))
+        kept.append(self._draw_drafted(*arguments))
 
       times = [
         (self._try(clips), self._try(clips, draw=draw)) for _ in range(_TRIALS)
@@ -214,7 +221,8 @@ class CpuEngine:
     """Return the state before the first sample of `batch` clips.
 
     So many processor cores draw them together, as far as there are units to
-    share out, and while they have the cores to themselves.
+    share out, and while they have the cores to themselves; one, if it draws
+    more with drafts.
     """
     return {
       'rings': aligned(self._reach, batch * self._each, self._residual),
@@ -260,12 +268,34 @@ class CpuEngine:
     bent_BT = np.empty((batch, frames * hop), np.float32)
     arguments = condition_FLRG, uniform, state, bent_BT
     cores = state['members']
-    if self._calls_in_step or not self._speculates(batch, cores):
-      self._calls_in_step = max(self._calls_in_step - 1, 0)
+    if not self._speculates(batch, cores):
       self._draw_in_step(*arguments)
-    elif self._speculator(*arguments) < self._least_for(batch, cores):
-      self._calls_in_step = _CALLS_IN_STEP
+    elif self._calls_in_step:
+      self._calls_in_step -= 1
+      self._draw_in_step(*arguments)
+    else:
+      kept = self._draw_drafted(*arguments)
+      self._note_kept(kept >= self._least_for(batch, cores))
     return bent_BT, state | {'sample': state['sample'] + frames * hop}
+
+  def _note_kept(self, is_enough):
+    """Leave drafts for some calls where too few are kept, then for more."""
+    if is_enough:
+      self._next_calls_in_step = _CALLS_IN_STEP
+    else:
+      self._calls_in_step = self._next_calls_in_step
+      self._next_calls_in_step = min(
+        2 * self._next_calls_in_step, _MOST_CALLS_IN_STEP
+      )
+
+  def _draw_drafted(self, condition_FLRG, uniform, state, bent_BT):
+    """Draw with drafts; return how many samples a round had, on average."""
+    works = (
+      self._make_scratch(AHEAD * self._each, 1),
+      self._make_scratch(self._each, AHEAD),
+    )
+    arguments = condition_FLRG, uniform, state, bent_BT
+    return draw_drafted(self._drafted, self._choice, works, *arguments)
 
   def _draw_in_step(self, condition_FLRG, uniform, state, bent_BT):
     is_alone = self._calls_alone > 0 and state['members'] > 1

@@ -1,7 +1,7 @@
 """What `draw` computes, for one clip at a time, in Numba.
 
-Sums run in the order of `draw`'s, and divisions follow IEEE 754, so that a
-NaN stays one. Only sums of probabilities may be reordered, for speed.
+Divisions follow IEEE 754, so that a NaN stays one. Sums of probabilities may
+run in another order than `draw`'s.
 """
 
 import math
@@ -146,11 +146,11 @@ def _add_up(weights_N):
 
 @once_jit
 def _count_below(sums_N, wanted):
-  """Return how many sums lie below what is wanted, not all of them."""
+  """Return how many sums lie below what is wanted, the last one left out."""
   count = np.int32(0)
-  for i in range(sums_N.size):
+  for i in range(sums_N.size - 1):
     count += np.int32(sums_N[i] <= wanted)
-  return min(count, np.int32(sums_N.size - 1))
+  return count
 
 
 @jit

@@ -194,17 +194,17 @@ def run_layers(net, work, rings, call, t, member, turn):
       gated_unit(gates, units, rows, member.unit)
       turn = arrive(member.flags, member.number, turn)
       slots = num_slots(net, layer)
-      _remember(rings, stream, base + now % slots, first, rows)
+      copy_rows(stream, 0, rings[base + now % slots], first, rows)
       base += slots
   return turn, at
 
 
 @once_jit
-def _remember(rings, stream, slot, first, rows):
-  """Write a layer's inputs into the member's own ring."""
+def copy_rows(source, first, target, to, rows):
+  """Copy rows from the first on to those from `to` on, as wide as these are."""
   for row in range(rows):
-    for i in range(rings.shape[2]):
-      rings[slot, first + row, i] = stream[row, i]
+    for i in range(target.shape[1]):
+      target[to + row, i] = source[first + row, i]
 
 
 @once_jit

@@ -10,11 +10,13 @@ import numpy as np
 
 from dance2wave.models.quantise import bent_of_codes
 from dance2wave.sampling.cpu_types import Net
-from dance2wave.sampling.draw import classes_in_order
+from dance2wave.sampling.draw import order_of_outputs
 from dance2wave.sampling.products import BYTES, FLOATS
 from dance2wave.sampling.vectors import LANES, pad
 
-AHEAD = 16  # Samples for which past inputs are multiplied at once, at most.
+# Samples for which past inputs are multiplied at once, at most, and that are
+# drafted together.
+AHEAD = 16
 
 
 def frozen(array, dtype=np.float32):
@@ -98,7 +100,7 @@ def _pack_head(matrix_IO, form, columns):
   return form.pack(numbers[:, columns], scale[columns])
 
 
-def pack_team(wave, draw, members, form=None, spare=0):
+def pack_team(wave, draw, members, form=None):
   """Return each member's part of a WaveNet, and its parameters.
 
   Args:
@@ -106,15 +108,13 @@ def pack_team(wave, draw, members, form=None, spare=0):
     draw: `Draw`, for its levels and weights.
     members: of the team.
     form: of the matrices, see `products.py`; None is that of the weights.
-    spare: slots of each ring, see `Net`.
 
   Returns:
     (`Part`, `Net`) of each.
   """
   form = form or (BYTES if draw.weights == 'int8' else FLOATS)
   return [
-    (part, _pack_net(wave, draw, form, part, spare))
-    for part in _parts(wave, members)
+    (part, _pack_net(wave, draw, form, part)) for part in _parts(wave, members)
   ]
 
 
@@ -126,11 +126,11 @@ def _in_a_row(matrices):
   return frozen(packed, kind)
 
 
-def _pack_net(wave, draw, form, part, spare):
+def _pack_net(wave, draw, form, part):
   """Return a member's parameters of the WaveNet as the kernel reads them."""
   pasts, others = _pack_layers(wave, form, part)
   others.append(_pack_head(wave.hidden.kernel[...], form, part.skips))
-  order = _order_of_outputs(draw)
+  order = order_of_outputs(draw)
   logits = wave.logits.kernel[...][:, order]
   others.append(_pack_head(logits, form, part.outputs))
   embed = np.concatenate([wave.embed.kernel[...], wave.embed.bias[...][None]])
@@ -145,16 +145,9 @@ def _pack_net(wave, draw, form, part, spare):
     ahead_L=frozen([math.gcd(d, AHEAD) for d in wave.dilations], np.int64),
     bent_V=frozen(_signal_of_classes(draw.levels)[order]),
     kernel=wave.kernel,
-    spare=spare,
+    spare=0,
     num_outputs=wave.logits.kernel.shape[1],
   )
-
-
-def _order_of_outputs(draw):
-  """Return which outputs are read, in which order."""
-  if draw.is_mixture:
-    return slice(None)
-  return classes_in_order(draw.levels).ravel()
 
 
 @functools.partial(jax.jit, static_argnums=0)

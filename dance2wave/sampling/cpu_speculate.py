@@ -1,4 +1,4 @@
-"""Speculative sampling of one clip by the `cpu` engine, in Numba.
+"""Speculative sampling of clips, one by one, by the `cpu` engine, in Numba.
 
 One clip is drawn as fast as all weights are read, for every sample anew. They
 are read once for several samples if the sample before each is known. So these
@@ -24,6 +24,7 @@ import numpy as np
 from dance2wave.sampling.cpu_draw import once_jit
 from dance2wave.sampling.cpu_kernel import (
   add_product,
+  copy_rows,
   draw_samples,
   embed,
   gated_unit,
@@ -35,8 +36,10 @@ from dance2wave.sampling.cpu_kernel import (
 from dance2wave.sampling.cpu_pack import AHEAD, aligned, frozen, pack_team
 from dance2wave.sampling.cpu_team import make_flags
 from dance2wave.sampling.cpu_types import Call, Member
-from dance2wave.sampling.products import DRAFTS, FLOATS, multiply
+from dance2wave.sampling.products import DRAFTS, multiply
 from dance2wave.sampling.vectors import use_all_lanes
+
+_ROUNDS = np.float32(8)  # Of which the usual number kept is the mean, fading.
 
 
 class Drafts(NamedTuple):
@@ -57,20 +60,16 @@ class Drafts(NamedTuple):
 
 
 @once_jit
-def _copy_rows(source, first, target, to, rows):
-  for row in range(rows):
-    for i in range(source.shape[1]):
-      target[to + row, i] = source[first + row, i]
-
-
-@once_jit
 def _copy_past(net, source, first, spare, target, to, now, rows):
   """Copy all past inputs from rings of clips to others; one has K to spare.
 
   Args:
     net: parameters.
-    source: rings, and the `first` row and the `spare` slots there.
-    target: rings, and the row `to` which it is copied.
+    source: rings, of one of both.
+    first: row there.
+    spare: slots there, K or none.
+    target: rings of the other.
+    to: row there.
     now: number of the next sample.
     rows: to copy.
   """
@@ -80,7 +79,7 @@ def _copy_past(net, source, first, spare, target, to, now, rows):
     slots, others = reach + spare, reach + net.spare - spare
     for k in range(now - reach, now):
       slot, there = base + k % slots, other + k % others
-      _copy_rows(source[slot], first, target[there], to, rows)
+      copy_rows(source[slot], first, target[there], to, rows)
     base, other = base + slots, other + others
 
 
@@ -110,7 +109,7 @@ def _prepare_round(net, gates, drafts, call, layer, base, count):
   for tap in range(net.kernel - 1, 0, -1):
     for k in range(count):
       slot = base + (now + k - tap * net.dilations_L[layer]) % slots
-      _copy_rows(drafts.rings[slot], 0, drafts.past, k * rows, rows)
+      copy_rows(drafts.rings[slot], 0, drafts.past, k * rows, rows)
     packed = net.packed_taps[at:]
     width, many = gates.shape[1], count * rows
     at += multiply(gates, width, drafts.past, residual, many, packed)
@@ -139,7 +138,7 @@ def _run_round(net, work, drafts, call, count):
       slots = num_slots(net, layer)
       for k in range(count):
         ring = drafts.rings[base + (now + k) % slots]
-        _copy_rows(stream[:, :residual], k * rows, ring, 0, rows)
+        copy_rows(stream, k * rows, ring, 0, rows)
       _prepare_round(net, gates, drafts, call, layer, base, count)
       at = add_product(net, gates, both, stream, residual, many, at)
       gated_unit(gates, work.units[layer % 2], many, 0)
@@ -194,9 +193,10 @@ def speculate(
   before, drawn = drafts.before_K, drafts.drawn_K
   _copy_past(net, rings, first, 0, drafts.rings, 0, sample, rows)
   before[0] = bent_1[0]
-  t, rounds = 0, 0
+  # Where few are kept few are drafted: rounds are hardly longer than a sample.
+  t, rounds, usual = 0, 0, np.float32(most)
   while t < total:
-    count = min(most, total - t)
+    count = min(np.int64(2 * usual), most, total - t)
     end = t + count - 1  # The last sample needs no draft.
     call = Call(condition_FLRG, 0, rows, sample, hop, t, end)
     _draft(quick, quick_work, drafts, choice, call, uniform_T2, member)
@@ -211,6 +211,7 @@ def speculate(
     for k in range(kept):
       bent_T[t + k] = drawn[k]
     before[0] = drawn[kept - 1]
+    usual += (np.float32(kept) - usual) / _ROUNDS
     t, rounds = t + kept, rounds + 1
   bent_1[0] = before[0]
   _copy_past(
@@ -219,60 +220,64 @@ def speculate(
   return rounds
 
 
-class Speculator:
-  """Draws clips one after the other, with drafts.
+def pack_drafted(wave, draw, net):
+  """Return a WaveNet's parameters as rounds read them and as drafts do.
 
   Args:
-    wave: `WaveNet` whose outputs are classes.
-    draw: `Draw` of float32 weights.
-    choice: `Choice`.
-    make_scratch: `make_scratch(rows, ahead)` returns a `Scratch` with gates of
-      so many samples ahead.
+    wave: `WaveNet`.
+    draw: `Draw`.
+    net: `Net` in float32.
   """
+  _, quick = pack_team(wave, draw, 1, DRAFTS)[0]
+  return net._replace(spare=AHEAD), quick._replace(spare=AHEAD)
 
-  def __init__(self, wave, draw, choice, make_scratch):
-    self._choice, self._make_scratch = choice, make_scratch
-    self._net, self._quick = (
-      pack_team(wave, draw, 1, form, AHEAD)[0][1] for form in (FLOATS, DRAFTS)
+
+def draw_drafted(
+  nets, choice, works, condition_FLRG, uniform_FSB2, state, bent_BT
+):
+  """Draw all samples of a call, clip by clip; see `draw_clips`.
+
+  Args:
+    nets: what `pack_drafted` returned.
+    choice: how samples are drawn; they are classes.
+    works: `Scratch` of a round's samples, without gates ahead, and of one
+      sample's, with AHEAD.
+    condition_FLRG: of all clips.
+    uniform_FSB2: draws.
+    state: of the engine; brought up to date, but for the number of samples.
+    bent_BT: where samples are written.
+
+  Returns:
+    How many samples a round had, on average.
+  """
+  hop, clips = uniform_FSB2.shape[1:3]
+  rows, rings = condition_FLRG.shape[2] // clips, state['rings']
+  residual, slots = (
+    rings.shape[2],
+    len(rings) + AHEAD * nets[0].dilations_L.size,
+  )
+  drafts = Drafts(
+    aligned(slots, rows, residual),
+    aligned(AHEAD * rows, residual),
+    aligned(AHEAD),
+    aligned(AHEAD),
+  )
+  rounds = 0
+  for clip in range(clips):
+    first = clip * rows
+    rounds += speculate(
+      *nets,
+      choice,
+      *works,
+      drafts,
+      frozen(condition_FLRG[:, :, first : first + rows]),
+      hop,
+      frozen(uniform_FSB2[:, :, clip].reshape(-1, 2)),
+      rings,
+      first,
+      state['bent'][clip : clip + 1],
+      state['sample'],
+      bent_BT[clip],
+      Member(0, make_flags(1), 0, 0, 0),
     )
-    self._slots = wave.receptive_field - 1 + AHEAD * len(wave.dilations)
-
-  def __call__(self, condition_FLRG, uniform_FSB2, state, bent_BT):
-    """Draw all samples of a call; see `draw_clips`.
-
-    Returns:
-      How many samples a round had, on average.
-    """
-    hop, clips = uniform_FSB2.shape[1:3]
-    rows, rings = condition_FLRG.shape[2] // clips, state['rings']
-    member = Member(0, make_flags(1), 0, 0, 0)
-    work = self._make_scratch(AHEAD * rows, 1)
-    quick_work = self._make_scratch(rows, AHEAD)
-    residual = rings.shape[2]
-    drafts = Drafts(
-      aligned(self._slots, rows, residual),
-      aligned(AHEAD * rows, residual),
-      aligned(AHEAD),
-      aligned(AHEAD),
-    )
-    rounds = 0
-    for clip in range(clips):
-      first = clip * rows
-      rounds += speculate(
-        self._net,
-        self._quick,
-        self._choice,
-        work,
-        quick_work,
-        drafts,
-        frozen(condition_FLRG[:, :, first : first + rows]),
-        hop,
-        frozen(uniform_FSB2[:, :, clip].reshape(-1, 2)),
-        rings,
-        first,
-        state['bent'][clip : clip + 1],
-        state['sample'],
-        bent_BT[clip],
-        member,
-      )
-    return bent_BT.size / rounds
+  return bent_BT.size / rounds

@@ -25,7 +25,7 @@ class Net(NamedTuple):
       those of `classes_in_order`.
     kernel: taps of a layer.
     spare: slots of a layer's ring beyond those that its past inputs take; a
-      multiple of the most samples for which they are multiplied at once.
+      multiple of what they are multiplied for at once.
     num_outputs: without padding.
   """
 
@@ -44,7 +44,7 @@ class Net(NamedTuple):
 
 
 class Choice(NamedTuple):
-  """How samples are drawn, as in `Draw`, and of how many columns classes."""
+  """How samples are drawn, see `Draw`, and how many columns of classes."""
 
   temperature: np.float32
   top_p: np.float32
@@ -58,12 +58,13 @@ class Call(NamedTuple):
 
   Attributes:
     condition_FLRG: (F + 1, L, rows, 2 G), biases of the taps included.
-    first: row of the block.
+    first: of the block's rows.
     rows: of the block.
     sample: number of the call's first sample since silence.
     hop: samples of a frame.
-    begin: of the call's samples, the first that is drawn in a row with others.
-    end: after the last of them.
+    begin: of the call's samples, the first to be drawn; what was prepared
+      before it does not count.
+    end: after the last.
   """
 
   condition_FLRG: np.ndarray

@@ -14,7 +14,7 @@ from flax import nnx
 
 from dance2wave.models.quantise import bent_of_codes, unbend
 from dance2wave.sampling import gpu_kernel, xla
-from dance2wave.sampling.draw import classes_in_order
+from dance2wave.sampling.draw import order_of_outputs
 from dance2wave.sampling.gpu_kernel import ROWS, Weights
 from dance2wave.sampling.listen import in_company
 from dance2wave.sampling.weights import rounded
@@ -45,9 +45,7 @@ def _pack(wave, draw):
   taps = wave.taps[...].reshape(layers, wave.kernel, residual, 2, gate)
   halves = _turned(taps[..., 0, :]), _turned(taps[..., 1, :])
   skip = wave.skip.kernel[...].reshape(layers, gate, -1)
-  parts, order = 3, slice(None)
-  if not draw.is_mixture:
-    parts, order = 1, classes_in_order(draw.levels).ravel()
+  parts, order = 3 if draw.is_mixture else 1, order_of_outputs(draw)
   outputs = wave.logits.kernel[...][:, order].reshape(skip.shape[-1], parts, -1)
   signal = bent_of_codes(jnp.arange(draw.levels), draw.levels)[order]
   reach = [(wave.kernel - 1) * d + 1 for d in wave.dilations]

@@ -219,8 +219,8 @@ def _pick(weights, uniform, is_end, count):
   """
   wanted = uniform * jnp.sum(weights, axis=1)
   below = jax.lax.cumsum(weights, axis=1) <= wanted[:, None]
-  below = jnp.where(is_end, below, False).astype(jnp.int32)
-  return jnp.minimum(jnp.sum(below, axis=1), count - 1)
+  below = jnp.sum((is_end & below).astype(jnp.int32), axis=1)
+  return jnp.minimum(below, count - 1)
 
 
 def _draw_class(net, logits, uniforms, classes, draw):
