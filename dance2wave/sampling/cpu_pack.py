@@ -131,7 +131,7 @@ def _pack_net(wave, draw, form, part):
   pasts, others = _pack_layers(wave, form, part)
   others.append(_pack_head(wave.hidden.kernel[...], form, part.skips))
   order = order_of_outputs(draw)
-  logits = wave.logits.kernel[...][:, order]
+  logits = np.asarray(wave.logits.kernel)[:, order]
   others.append(_pack_head(logits, form, part.outputs))
   embed = np.concatenate([wave.embed.kernel[...], wave.embed.bias[...][None]])
   return Net(
@@ -140,10 +140,12 @@ def _pack_net(wave, draw, form, part):
     embed_2R=frozen(_padded(embed, 1)),
     skip_S=frozen(_padded(wave.skip.bias[...], 0)[part.skips]),
     hidden_S=frozen(_padded(wave.hidden.bias[...], 0)[part.skips]),
-    logits_O=frozen(_padded(wave.logits.bias[...][order], 0)[part.outputs]),
+    logits_O=frozen(
+      _padded(np.asarray(wave.logits.bias)[order], 0)[part.outputs]
+    ),
     dilations_L=frozen(wave.dilations, np.int64),
     ahead_L=frozen([math.gcd(d, AHEAD) for d in wave.dilations], np.int64),
-    bent_V=frozen(_signal_of_classes(draw.levels)[order]),
+    bent_V=frozen(np.asarray(_signal_of_classes(draw.levels))[order]),
     kernel=wave.kernel,
     spare=0,
     num_outputs=wave.logits.kernel.shape[1],
