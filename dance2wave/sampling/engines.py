@@ -7,7 +7,7 @@ The first is measured, in samples per second of one core's time, `cpu` over
     clips             1    8    64
     debug model     8.4  3.0   1.3   (4 layers of 8 channels: a toy)
     default         6.4  2.6   1.8
-    wavenet_large   1.9  2.1   1.9
+    wavenet_large   7.7  2.0   1.9   (drafts of one clip)
 
 `gpu` over `xla` on an H100: docs/benchmarks.md, "On a GPU".
 """
