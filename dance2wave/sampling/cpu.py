@@ -21,14 +21,14 @@ from dance2wave.sampling import xla
 from dance2wave.sampling.cpu_kept import keep
 from dance2wave.sampling.cpu_kernel import CLIPS, draw_clips
 from dance2wave.sampling.cpu_pack import AHEAD, aligned, frozen, pack_team
+from dance2wave.sampling.cpu_scratch import ahead_of, make_scratch, sizes_of
 from dance2wave.sampling.cpu_speculate import (
   draw_drafted,
   pack_drafted,
   speculate,
 )
 from dance2wave.sampling.cpu_team import all_at_once, make_flags
-from dance2wave.sampling.cpu_types import Choice, Member, Scratch
-from dance2wave.sampling.dots import HEAD
+from dance2wave.sampling.cpu_types import Choice, Member
 from dance2wave.sampling.draw import num_columns
 from dance2wave.sampling.listen import in_company
 from dance2wave.sampling.vectors import LANES, pad
@@ -40,8 +40,9 @@ _TEAM = 2
 # meets once in a layer, which takes 0.3 us.
 _LEAST_S = 1e-6
 # Of one core's time for the same clips, what a team takes where it begins to do
-# no better than its cores apart; of fewer clips it takes less.
-_SHARE_OF_TEAM = 0.68
+# no better than its cores apart; of fewer clips it takes less, and where these
+# are few enough to be drafted, so much.
+_SHARE_OF_TEAM, _SHARE_OF_DRAFTED = 0.68, 0.6
 _TRIAL_SAMPLES, _TRIALS = 128, 4
 _CALLS_ALONE = 8  # By one member, after a team has had to wait for cores.
 # Of more clips than these the weights serve enough without drafts.
@@ -79,16 +80,6 @@ def _condition(graphdef, params, context_BFC, style_B, count, draw):
   return halves.reshape(*halves.shape[:3], -1)
 
 
-def _ahead(rows):
-  """Return for how many samples past inputs are multiplied at once.
-
-  A power of two. Of many rows the weights serve enough as it is, and what is
-  kept of later samples takes the place of weights in the caches.
-  """
-  most = max(CLIPS // max(rows, 1), 1)
-  return min(AHEAD, 2 ** (most.bit_length() - 1))
-
-
 @functools.partial(jax.jit, static_argnums=1)
 def _to_signal(bent_BS, levels):
   return jnp.clip(unbend(bent_BS, levels), -1.0, 1.0)
@@ -108,7 +99,7 @@ class CpuEngine:
   @functools.cached_property
   def team(self):
     """How many cores are to draw a few clips together; one clip is tried."""
-    return min(_TEAM, self._widths[0] // LANES) if self._is_slow else 1
+    return min(_TEAM, self._sizes.gate // LANES) if self._is_slow else 1
 
   @functools.cached_property
   def _is_slow(self):
@@ -135,15 +126,7 @@ class CpuEngine:
     self._least = {}  # Samples of a round that pay for it, by clips.
     self._pays = {1: True}  # By the number of clips; one cannot be shared out.
     self._teams = {}  # By the number of members: their parts and parameters.
-    self._residual = pad(wave.residual.shape[-1])
-    self._widths = [
-      pad(size)
-      for size in (
-        wave.gate,
-        wave.skip.kernel.shape[1],
-        wave.logits.kernel.shape[1],
-      )
-    ]
+    self._sizes = sizes_of(wave)
     self._choice = Choice(
       np.float32(draw.temperature),
       np.float32(draw.top_p),
@@ -178,13 +161,14 @@ class CpuEngine:
         (self._try(own, draw=fast), self._try(clips)) for _ in range(_TRIALS)
       ]
       apart_s, alone_s = map(min, zip(*times, strict=True))
-      self._pays[clips] = apart_s > _SHARE_OF_TEAM * alone_s
+      share = _SHARE_OF_DRAFTED if fast else _SHARE_OF_TEAM
+      self._pays[clips] = apart_s > share * alone_s
     return self._pays[clips]
 
   def _try(self, clips, samples=_TRIAL_SAMPLES, draw=None):
     """Draw samples of silence by one core; return its time in seconds."""
     shape = 2, len(self._wave.dilations), clips * self._each
-    given = frozen(np.zeros((*shape, 2 * self._widths[0])))
+    given = frozen(np.zeros((*shape, 2 * self._sizes.gate)))
     uniform = frozen(np.random.default_rng(0).random((1, samples, clips, 2)))
     state, draw = self.start(clips), draw or self._draw_in_step
     bent_BT = np.empty((clips, samples), np.float32)
@@ -225,10 +209,10 @@ class CpuEngine:
     more with drafts.
     """
     return {
-      'rings': aligned(self._reach, batch * self._each, self._residual),
+      'rings': aligned(self._reach, batch * self._each, self._sizes.residual),
       'bent': np.zeros(batch, np.float32),
       'sample': 0,
-      'members': max(1, min(cores, self._widths[0] // LANES)),
+      'members': max(1, min(cores, self._sizes.gate // LANES)),
     }
 
   def run(self, context_BFC, style_B, uniform_FSB2, state):
@@ -290,10 +274,11 @@ class CpuEngine:
 
   def _draw_drafted(self, condition_FLRG, uniform, state, bent_BT):
     """Draw with drafts; return how many samples a round had, on average."""
-    works = (
-      self._make_scratch(AHEAD * self._each, 1),
-      self._make_scratch(self._each, AHEAD),
-    )
+    parts = [part for part, _ in self._team(1)]
+    works = [
+      *make_scratch(self._sizes, AHEAD * self._each, parts, 1),
+      *make_scratch(self._sizes, self._each, parts, AHEAD),
+    ]
     arguments = condition_FLRG, uniform, state, bent_BT
     return draw_drafted(self._drafted, self._choice, works, *arguments)
 
@@ -302,12 +287,9 @@ class CpuEngine:
     team = self._team(1 if is_alone else state['members'])
     flags = make_flags(len(team))
     rows = min(len(bent_BT), CLIPS) * self._each
-    shared = self._make_shared(rows)
     # All that may fail comes before they wait for one another.
-    works = [
-      Scratch(*self._make_own(rows, part, _ahead(rows)), *shared)
-      for part, _ in team
-    ]
+    parts = [part for part, _ in team]
+    works = make_scratch(self._sizes, rows, parts, ahead_of(rows))
     rings = [state['rings']] + [state['rings'].copy() for _ in team[1:]]
 
     def one_member(number):
@@ -329,29 +311,6 @@ class CpuEngine:
       self._calls_alone = _CALLS_ALONE
     elif is_alone:
       self._calls_alone -= 1
-
-  def _make_scratch(self, rows, ahead):
-    """Return a `Scratch` for one member with all parts."""
-    part, _ = self._team(1)[0]
-    return Scratch(*self._make_own(rows, part, ahead), *self._make_shared(rows))
-
-  def _make_own(self, rows, part, ahead):
-    """Return stream, gates and both digits of a member's `Scratch`."""
-    skips = part.skips.stop - part.skips.start
-    units = part.units.stop - part.units.start
-    layers = len(self._wave.dilations)
-    gates = aligned(layers if ahead > 1 else 1, ahead, rows, 2 * units)
-    stream = aligned(rows, self._residual + skips)
-    gate, skip, _ = self._widths
-    most = max(self._residual, skip)
-    digits = aligned(ahead * rows, HEAD + most), aligned(rows, HEAD + gate)
-    return stream, gates, *digits
-
-  def _make_shared(self, rows):
-    """Return units, skip, hidden and outputs of a `Scratch`."""
-    gate, skip, outputs = self._widths
-    shapes = (3, rows, gate), (rows, skip), (rows, skip), (rows, outputs)
-    return [aligned(*shape) for shape in shapes]
 
   def draw_uniform(self, keys_B, first_frame, num_frames):
     """Draw as `XlaEngine.draw_uniform` does: (F, S, B, 2)."""
