@@ -12,8 +12,8 @@ were those of as many clips:
 
 Draws are made outside, so that a draft is right if it is equal (Wiggers and
 Hoogeboom 2020, arXiv 2002.09928; the scheme of Leviathan et al. 2023, arXiv
-2211.17192, keeps the distribution only). What is kept is what is
-drawn without drafts, to the last bit.
+2211.17192, keeps the distribution only). What is kept is what is drawn without
+drafts, to the last bit.
 """
 
 from typing import NamedTuple
