@@ -148,18 +148,24 @@ def test_temperature_near_zero_takes_the_most_probable():
   np.testing.assert_array_equal(drawn, jnp.argmax(logits, -1))
 
 
-@pytest.mark.parametrize('levels', [4, 24, 7, 1])
-def test_draws_follow_the_distribution(levels):
-  """Of 24 classes three leave each remainder by 8; 7 are one after another."""
-  p = np.random.default_rng(0).dirichlet(np.ones(levels))
-  grid = (np.arange(200) + 0.5) / 200
-  uniform = np.stack(np.meshgrid(grid, grid), axis=-1).reshape(-1, 2)
-  logits = jnp.broadcast_to(jnp.log(p), (len(uniform), levels))
-  drawn = draw_lib.draw_class(
-    logits, jnp.float32(uniform), temperature=1.0, top_p=1.0
-  )
-  share = np.bincount(np.asarray(drawn), minlength=levels) / len(uniform)
-  np.testing.assert_allclose(share, p, atol=4e-3)
+@pytest.mark.parametrize(
+  'p',
+  [
+    [0.5, 0.3, 0.15, 0.05],
+    [1.0],
+    # Seven are drawn one after another; of 24 three leave each remainder by 8.
+    *(np.random.default_rng(0).dirichlet(np.ones(n)) for n in (7, 24)),
+  ],
+)
+def test_draws_follow_the_distribution(p):
+  number = np.arange(20000)
+  even = (number + 0.5) / 20000, number * (np.sqrt(1.25) - 0.5) % 1
+  uniform = np.float32(np.stack(even, axis=1))
+  logits = jnp.log(jnp.array(p))
+  tiled = jnp.broadcast_to(logits, (20000, len(p)))
+  drawn = draw_lib.draw_class(tiled, uniform, temperature=1.0, top_p=1.0)
+  share = np.bincount(np.asarray(drawn), minlength=len(p)) / 20000
+  np.testing.assert_allclose(share, p, atol=2e-3)
 
 
 @pytest.mark.parametrize('levels', [2, 7, 24, 200, 256, 1024])

@@ -183,11 +183,14 @@ class CpuEngine:
     return self._least_for(clips, cores) < AHEAD
 
   def _least_for(self, clips, cores):
-    """Return how many samples a round must have so that drafts pay."""
+    """Return how many samples a round must have to draw more than `cores`."""
     return self._least_kept(clips) * (_MOST_OF_TEAM if cores > 1 else 1)
 
   def _least_kept(self, clips):
-    """Return how many samples a round must have so that drafts pay; tried."""
+    """Return how many samples a round must have to draw more than one core.
+
+    That is without drafts, and tried.
+    """
     if clips not in self._least:
       kept = []
 

@@ -48,9 +48,10 @@ def embed(net, stream, bent_B, each):
 
 
 @once_jit
-def interpolate(gates, condition_FLRG, moment, layer, first, unit):
-  """Write what the context gives to a layer, between two frames."""
-  frame, weight = moment
+def interpolate(gates, call, t, layer, unit):
+  """Write what the context gives to a layer at a sample, between two frames."""
+  condition_FLRG, first, frame = call.condition_FLRG, call.first, t // call.hop
+  weight = np.float32(t % call.hop) / np.float32(call.hop)
   half, all_units = gates.shape[1] // 2, condition_FLRG.shape[3] // 2
   for row in range(gates.shape[0]):
     for part in range(2):
@@ -122,8 +123,7 @@ def _prepare(net, work, rings, call, t, layer, base, unit):
     base: first slot of the layer's ring.
     unit: first of the member's.
   """
-  first, rows, hop = call.first, call.rows, call.hop
-  now = call.sample + t
+  first, rows, now = call.first, call.rows, call.sample + t
   dilation, residual = net.dilations_L[layer], rings.shape[2]
   ahead = min(net.ahead_L[layer], work.gates.shape[1])
   past = now % ahead
@@ -132,10 +132,8 @@ def _prepare(net, work, rings, call, t, layer, base, unit):
   count = min(ahead - past, call.end - t)
   which, place = _gates(work, layer, now)
   for k in range(count):
-    frame, step = (t + k) // hop, (t + k) % hop
-    moment = frame, np.float32(step) / np.float32(hop)
     gates = work.gates[which, place + k, :rows]
-    interpolate(gates, call.condition_FLRG, moment, layer, first, unit)
+    interpolate(gates, call, t + k, layer, unit)
   gates = work.gates[which, place]
   width, slots = gates.shape[1], num_slots(net, layer)
   size = net.packed_taps.size // net.dilations_L.size

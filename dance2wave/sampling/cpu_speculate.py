@@ -100,10 +100,8 @@ def _prepare_round(net, gates, drafts, call, layer, base, count):
   """Write what a layer's gates are given by context and by past inputs."""
   rows, residual = call.rows, drafts.past.shape[1]
   for k in range(count):
-    frame, step = (call.begin + k) // call.hop, (call.begin + k) % call.hop
-    moment = frame, np.float32(step) / np.float32(call.hop)
     mine = gates[k * rows : (k + 1) * rows]
-    interpolate(mine, call.condition_FLRG, moment, layer, 0, 0)
+    interpolate(mine, call, call.begin + k, layer, 0)
   slots, now = num_slots(net, layer), call.sample + call.begin
   at = layer * (net.packed_taps.size // net.dilations_L.size)
   for tap in range(net.kernel - 1, 0, -1):
@@ -262,7 +260,7 @@ def draw_drafted(
     aligned(AHEAD),
     aligned(AHEAD),
   )
-  rounds = 0
+  rounds, alone = 0, Member(0, make_flags(1), 0, 0, 0)
   for clip in range(clips):
     first = clip * rows
     rounds += speculate(
@@ -278,6 +276,6 @@ def draw_drafted(
       state['bent'][clip : clip + 1],
       state['sample'],
       bent_BT[clip],
-      Member(0, make_flags(1), 0, 0, 0),
+      alone,
     )
   return bent_BT.size / rounds
