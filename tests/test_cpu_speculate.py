@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from engine_cases import make_case
 
-from dance2wave.sampling import cpu
+from dance2wave.sampling import cpu, cpu_drafted, cpu_team
 from dance2wave.sampling.cpu import CpuEngine
 from dance2wave.sampling.cpu_pack import AHEAD, frozen
 from dance2wave.sampling.weights import rounded
@@ -25,7 +25,7 @@ def all_models_are_slow(monkeypatch):
 def in_step(case):
   """Return an engine without drafts."""
   engine = CpuEngine(*case.model, case.draw)
-  engine._drafted = None
+  engine._drafts = None
   return engine
 
 
@@ -52,6 +52,7 @@ def counted(engine):
   return kept
 
 
+@pytest.mark.parametrize('cores', [1, 2])
 @pytest.mark.parametrize(
   'batch, kernel, sizes, choice',
   [
@@ -62,13 +63,14 @@ def counted(engine):
     (1, 3, (*_SIZES, ('samples_per_frame', 7)), {}),
   ],
 )
-def test_drafts_change_no_bit(batch, kernel, sizes, choice):
+def test_drafts_change_no_bit(batch, kernel, sizes, choice, cores):
   case = make_case(batch, 4, kernel=kernel, sizes=sizes, **choice)
   plain, state = draw(case, in_step(case))
   engine = CpuEngine(*case.model, case.draw)
   kept = counted(engine)
   for ends in ((4,), (1, 3, 4)):
-    drafted, after = draw(case, engine, ends)
+    engine._calls_alone = 0  # Other tests have the cores.
+    drafted, after = draw(case, engine, ends, cores)
     np.testing.assert_array_equal(drafted, plain)
     np.testing.assert_array_equal(after['rings'], state['rings'])
     np.testing.assert_array_equal(after['bent'], state['bent'])
@@ -82,31 +84,33 @@ def test_calls_with_drafts_and_without_take_turns():
   case = make_case(1, 4, sizes=_SIZES)
   plain, _ = draw(case, in_step(case))
   engine = CpuEngine(*case.model, case.draw)
-  state, parts, drafted = engine.start(1), [], engine._drafted
+  state, parts, drafted = engine.start(1), [], engine._drafts
   for frame in range(4):
-    engine._drafted = drafted if frame % 2 else None
+    engine._drafts = drafted if frame % 2 else None
     context, uniform = case.context[:, frame : frame + 2], case.uniform[frame:]
     part, state = engine.run(context, case.style, uniform[:1], state)
     parts.append(part)
   np.testing.assert_array_equal(np.concatenate(parts, axis=1), plain)
 
 
+@pytest.mark.parametrize('cores', [1, 2])
 def test_wrong_drafts_cost_time_only_and_are_given_up_for_some_calls(
-  monkeypatch,
+  monkeypatch, cores
 ):
   case = make_case(1, 12, sizes=_SIZES)
   plain, _ = draw(case, in_step(case), (12,))
   engine = CpuEngine(*case.model, case.draw)
-  net, quick = engine._drafted
+  quick = engine._drafts
   bias = quick.logits_O.copy()
   bias[:100] = 50  # Drafts are of the classes that are seldom drawn.
-  engine._drafted = net, quick._replace(logits_O=frozen(bias))
+  engine._drafts = quick._replace(logits_O=frozen(bias))
   kept = counted(engine)
-  np.testing.assert_array_equal(draw(case, engine, (12,))[0], plain)
+  audio, _ = draw(case, engine, (12,), cores)
+  np.testing.assert_array_equal(audio, plain)
   assert kept[0] < 2
   monkeypatch.setattr(CpuEngine, '_least_kept', lambda *_: 4.0)
   engine._next_calls_in_step = 1
-  audio, _ = draw(case, engine, range(1, 13))
+  audio, _ = draw(case, engine, range(1, 13), cores)
   np.testing.assert_array_equal(audio, plain)
   # Of twelve calls the first, third, sixth and eleventh: after each failure
   # twice as many are drawn without.
@@ -114,6 +118,23 @@ def test_wrong_drafts_cost_time_only_and_are_given_up_for_some_calls(
   assert engine._next_calls_in_step == 16
   engine._note_kept(True)
   assert engine._next_calls_in_step == cpu._CALLS_IN_STEP
+
+
+def test_a_core_that_is_not_there_is_done_without_for_some_calls(monkeypatch):
+  case = make_case(1, 12, sizes=_SIZES)
+  plain, _ = draw(case, in_step(case), (12,))
+  engine, calls = CpuEngine(*case.model, case.draw), []
+
+  def two_at_once(one_member, members):
+    cpu_team.all_at_once(one_member, members)
+    calls.append(members)
+    return len(calls) > 1
+
+  monkeypatch.setattr(cpu_drafted, 'all_at_once', two_at_once)
+  audio, _ = draw(case, engine, range(1, 13), cores=2)
+  np.testing.assert_array_equal(audio, plain)
+  # The first call, then eight by one core, then the last three.
+  assert calls == [2] * 4
 
 
 def test_drafts_of_weights_that_are_bytes_already_are_kept():
@@ -173,4 +194,4 @@ def test_clips_apart_are_tried_with_drafts(monkeypatch):
 def test_no_drafts_of_what_is_continuous():
   """Two models never draw the same number."""
   case = make_case(1, 1, 'mixture')
-  assert CpuEngine(*case.model, case.draw)._drafted is None
+  assert CpuEngine(*case.model, case.draw)._drafts is None

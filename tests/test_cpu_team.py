@@ -30,7 +30,7 @@ def never_alone(monkeypatch):
 def draw(case, members, engine=None):
   engine = engine or CpuEngine(*case.model, case.draw)
   start = engine.start(len(case.context), members)
-  assert start['members'] == members
+  assert start['cores'] == members
   return engine.run(case.context, case.style, case.uniform, start)[0]
 
 
@@ -66,7 +66,7 @@ def test_pieces_and_forks_of_a_team_go_on_as_one_does():
       engine.start(3, members),
     )
     state = engine.fork(state, np.array([2, 0]))
-    assert state['members'] == members
+    assert state['cores'] == members
     clips = slice(0, 2)
     end, _ = engine.run(
       case.context[clips, 1:],
@@ -132,7 +132,7 @@ def test_only_slow_models_and_no_more_than_their_units_make_a_team(
     monkeypatch.setattr(cpu, '_LEAST_S', least_s)
     engine = CpuEngine(*case.model, case.draw)
     assert engine.team == members
-  assert engine.start(1, 99)['members'] == -(-40 // vectors.LANES)
+  assert engine._members(99) == -(-40 // vectors.LANES)
 
 
 def test_a_team_pays_where_one_core_draws_fewer_clips_no_faster(monkeypatch):

@@ -77,7 +77,7 @@ def test_drafts_are_of_weights_that_are_no_bytes_yet(monkeypatch):
   monkeypatch.setattr(cpu, '_LEAST_S', 0.0)
   sizes = ('residual', 40), ('gate', 24), ('skip', 72)
   case = make_case(3, 4, kernel=3, sizes=sizes, weights='int8', guidance=2.0)
-  assert CpuEngine(*case.model, case.draw)._drafted is None
+  assert CpuEngine(*case.model, case.draw)._drafts is None
 
 
 def test_no_number_is_not_made_up_for():

@@ -18,15 +18,16 @@ from flax import nnx
 
 from dance2wave.models.quantise import unbend
 from dance2wave.sampling import xla
+from dance2wave.sampling.cpu_drafted import (
+  KERNELS,
+  Drafted,
+  draw_drafted,
+  pack_drafts,
+)
 from dance2wave.sampling.cpu_kept import keep
 from dance2wave.sampling.cpu_kernel import CLIPS, draw_clips
 from dance2wave.sampling.cpu_pack import AHEAD, aligned, frozen, pack_team
 from dance2wave.sampling.cpu_scratch import ahead_of, make_scratch, sizes_of
-from dance2wave.sampling.cpu_speculate import (
-  draw_drafted,
-  pack_drafted,
-  speculate,
-)
 from dance2wave.sampling.cpu_team import all_at_once, make_flags
 from dance2wave.sampling.cpu_types import Choice, Member
 from dance2wave.sampling.draw import num_columns
@@ -99,7 +100,7 @@ class CpuEngine:
   @functools.cached_property
   def team(self):
     """How many cores are to draw a few clips together; one clip is tried."""
-    return min(_TEAM, self._sizes.gate // LANES) if self._is_slow else 1
+    return self._members(_TEAM) if self._is_slow else 1
 
   @functools.cached_property
   def _is_slow(self):
@@ -108,12 +109,12 @@ class CpuEngine:
     return alone_s >= _LEAST_S * len(self._wave.dilations)
 
   @functools.cached_property
-  def _drafted(self):
-    """What is read to draw with drafts, where that may pay; else None."""
+  def _drafts(self):
+    """What is read to make drafts, where these may pay; else None."""
     can = not self._draw.is_mixture and self._draw.weights == 'float32'
-    if not (can and self._is_slow):
-      return None
-    return pack_drafted(self._wave, self._draw, self._team(1)[0][1])
+    return (
+      pack_drafts(self._wave, self._draw) if can and self._is_slow else None
+    )
 
   def __init__(self, graphdef, params, draw):
     wave = nnx.merge(graphdef, params).wave
@@ -140,8 +141,9 @@ class CpuEngine:
     with _COMPILING:
       keep(draw_clips)
       self._try(1, samples=1)
-      if self._drafted:
-        keep(speculate)
+      if self._drafts:
+        for kernel in KERNELS:
+          keep(kernel)
         self._least_kept(1)
 
   def team_pays(self, clips):
@@ -178,7 +180,7 @@ class CpuEngine:
 
   def _speculates(self, clips, cores):
     """Return whether one core with drafts draws more than `cores` without."""
-    if not (1 <= clips <= _FEW and self._drafted):
+    if not (1 <= clips <= _FEW and self._drafts):
       return False
     return self._least_for(clips, cores) < AHEAD
 
@@ -208,14 +210,14 @@ class CpuEngine:
     """Return the state before the first sample of `batch` clips.
 
     So many processor cores draw them together, as far as there are units to
-    share out, and while they have the cores to themselves; one, if it draws
-    more with drafts.
+    share out, and while they have the cores to themselves; two draw each clip
+    in turn, if that is more with drafts.
     """
     return {
       'rings': aligned(self._reach, batch * self._each, self._sizes.residual),
       'bent': np.zeros(batch, np.float32),
       'sample': 0,
-      'members': max(1, min(cores, self._sizes.gate // LANES)),
+      'cores': cores,
     }
 
   def run(self, context_BFC, style_B, uniform_FSB2, state):
@@ -242,6 +244,10 @@ class CpuEngine:
     frames = np.split(bent_BT, bent_BT.shape[1] // self._hop, axis=1)
     return [np.asarray(_to_signal(f, self._draw.levels)) for f in frames]
 
+  def _members(self, cores):
+    """Return how many cores there are units for to share out."""
+    return max(1, min(cores, self._sizes.gate // LANES))
+
   def _team(self, members):
     """Return the part and the parameters of each member of a team."""
     if members not in self._teams:
@@ -254,7 +260,7 @@ class CpuEngine:
     frames, hop, batch, _ = uniform.shape
     bent_BT = np.empty((batch, frames * hop), np.float32)
     arguments = condition_FLRG, uniform, state, bent_BT
-    cores = state['members']
+    cores = state['cores']
     if not self._speculates(batch, cores):
       self._draw_in_step(*arguments)
     elif self._calls_in_step:
@@ -277,17 +283,20 @@ class CpuEngine:
 
   def _draw_drafted(self, condition_FLRG, uniform, state, bent_BT):
     """Draw with drafts; return how many samples a round had, on average."""
-    parts = [part for part, _ in self._team(1)]
-    works = [
-      *make_scratch(self._sizes, AHEAD * self._each, parts, 1),
-      *make_scratch(self._sizes, self._each, parts, AHEAD),
-    ]
-    arguments = condition_FLRG, uniform, state, bent_BT
-    return draw_drafted(self._drafted, self._choice, works, *arguments)
+    (part, net), *_ = self._team(1)
+    drafted = Drafted(
+      net,
+      self._drafts,
+      *make_scratch(self._sizes, AHEAD * self._each, [part], 1),
+      *make_scratch(self._sizes, self._each, [part], AHEAD),
+    )
+    arguments = condition_FLRG, uniform, state, bent_BT, self._cores(state)
+    kept, had_cores = draw_drafted(drafted, self._choice, *arguments)
+    self._note_cores(state, had_cores)
+    return kept
 
   def _draw_in_step(self, condition_FLRG, uniform, state, bent_BT):
-    is_alone = self._calls_alone > 0 and state['members'] > 1
-    team = self._team(1 if is_alone else state['members'])
+    team = self._team(self._members(self._cores(state)))
     flags = make_flags(len(team))
     rows = min(len(bent_BT), CLIPS) * self._each
     # All that may fail comes before they wait for one another.
@@ -310,9 +319,17 @@ class CpuEngine:
         Member(number, flags, *(columns.start for columns in part)),
       )
 
-    if not all_at_once(one_member, len(team)):
+    self._note_cores(state, all_at_once(one_member, len(team)))
+
+  def _cores(self, state):
+    """Return how many cores draw a call: one, if others were not there."""
+    return 1 if self._calls_alone else state['cores']
+
+  def _note_cores(self, state, had_cores):
+    """Leave some calls to one core where others were not there."""
+    if not had_cores:
       self._calls_alone = _CALLS_ALONE
-    elif is_alone:
+    elif self._calls_alone and state['cores'] > 1:
       self._calls_alone -= 1
 
   def draw_uniform(self, keys_B, first_frame, num_frames):

@@ -33,34 +33,36 @@ from dance2wave.sampling.cpu_kernel import (
   run_head,
   run_layers,
 )
-from dance2wave.sampling.cpu_pack import AHEAD, aligned, frozen, pack_team
-from dance2wave.sampling.cpu_team import make_flags
-from dance2wave.sampling.cpu_types import Call, Member
-from dance2wave.sampling.products import DRAFTS, multiply
+from dance2wave.sampling.cpu_types import Call
+from dance2wave.sampling.products import multiply
 from dance2wave.sampling.vectors import use_all_lanes
 
-_ROUNDS = np.float32(8)  # Of which the usual number kept is the mean, fading.
+ROUNDS = np.float32(8)  # Of which the usual number kept is the mean, fading.
+
+_jit = numba.njit(error_model='numpy', fastmath={'contract'}, _nrt=False)
+kernel_jit = numba.njit(
+  nogil=True, error_model='numpy', fastmath={'contract'}, _nrt=False
+)
 
 
 class Drafts(NamedTuple):
   """What a round of up to K samples of a clip is computed in.
 
   Attributes:
-    rings: (slots, rows, R) past inputs of the clip. They have K to spare: what
-      is written of samples that are not kept takes no other's place.
+    rings: (slots, rows, R) past inputs of the clip. They have slots to spare:
+      what is written of samples that are not kept takes no other's place.
     past: (K x rows, R) those of one tap.
-    before_K: the sample before each of them, a draft for all but the first.
-    drawn_K: the samples.
+    before_T: the sample before each of the call's; beyond what is drawn, a
+      draft.
   """
 
   rings: np.ndarray
   past: np.ndarray
-  before_K: np.ndarray
-  drawn_K: np.ndarray
+  before_T: np.ndarray
 
 
 @once_jit
-def _copy_past(net, source, first, spare, target, to, now, rows):
+def copy_past(net, source, first, spare, target, to, now, rows):
   """Copy all past inputs from rings of clips to others; one has K to spare.
 
   Args:
@@ -83,16 +85,16 @@ def _copy_past(net, source, first, spare, target, to, now, rows):
     base, other = base + slots, other + others
 
 
-@once_jit
-def _draft(quick, work, drafts, choice, call, uniform_T2, member):
-  """Draft the samples of a call, one by one."""
-  for k in range(call.end - call.begin):
-    t, before = call.begin + k, drafts.before_K
-    embed(quick, work.stream, before[k : k + 1], call.rows)
+@_jit
+def draft(quick, work, drafts, choice, call, uniform_T2, begin, end, member):
+  """Draft some of a call's samples, one by one."""
+  rows, before_T = call.rows, drafts.before_T
+  for t in range(begin, end):
+    embed(quick, work.stream, before_T[t : t + 1], rows)
     turn, at = run_layers(quick, work, drafts.rings, call, t, member, 1)
-    run_head(quick, work, call.rows, member, turn, at)
-    draft, outputs = before[k + 1 : k + 2], work.outputs
-    draw_samples(quick, outputs, choice, uniform_T2[t:], draft, call.rows, 0, 1)
+    run_head(quick, work, rows, member, turn, at)
+    sample, outputs = before_T[t + 1 : t + 2], work.outputs
+    draw_samples(quick, outputs, choice, uniform_T2[t:], sample, rows, 0, 1)
 
 
 @once_jit
@@ -146,7 +148,42 @@ def _run_round(net, work, drafts, call, count):
   return at
 
 
-@numba.njit(nogil=True, error_model='numpy', fastmath={'contract'}, _nrt=False)
+@_jit
+def draw_round(
+  net, work, drafts, choice, call, uniform_T2, bent_T, known, member
+):
+  """Draw a round's samples at once, each as if its draft were right.
+
+  Args:
+    net: parameters, float32.
+    work: what is computed in.
+    drafts: `Drafts`; the first that is wrong becomes what was drawn.
+    choice: how samples are drawn.
+    call: `Call`, whose samples are the round's.
+    uniform_T2: draws.
+    bent_T: where samples are written.
+    known: how many of the samples are drafted.
+    member: the only one.
+
+  Returns:
+    How many of these drafts, from the first on, are right.
+  """
+  begin, end, rows = call.begin, call.end, call.rows
+  count, before_T, outputs = end - begin, drafts.before_T, work.outputs
+  embed(net, work.stream, before_T[begin:end], rows)
+  at = _run_round(net, work, drafts, call, count)
+  run_head(net, work, count * rows, member, 1, at)
+  bent = bent_T[begin:end]
+  draw_samples(net, outputs, choice, uniform_T2[begin:], bent, rows, 0, 1)
+  right = 0
+  while right < known and before_T[begin + right + 1] == bent[right]:
+    right += 1
+  kept = min(right + 1, count)
+  before_T[begin + kept] = bent[kept - 1]
+  return right
+
+
+@kernel_jit
 def speculate(
   net,
   quick,
@@ -159,7 +196,6 @@ def speculate(
   uniform_T2,
   rings,
   first,
-  bent_1,
   sample,
   bent_T,
   member,
@@ -172,13 +208,12 @@ def speculate(
     choice: how samples are drawn; they are classes.
     work: what rounds are computed in, with rows for each of their samples.
     quick_work: what drafts are computed in.
-    drafts: `Drafts`.
+    drafts: `Drafts`, of which `before_T` has the sample before the first.
     condition_FLRG: (F + 1, L, rows, 2 G) of the clip, biases included.
     hop: samples of a frame.
     uniform_T2: draws.
     rings: (slots, rows, R) past inputs of all clips; brought up to date.
     first: row of the clip there.
-    bent_1: the sample before, in [-1, 1]; brought up to date.
     sample: number of the first sample since silence.
     bent_T: where samples are written.
     member: the only one.
@@ -187,95 +222,23 @@ def speculate(
     The number of rounds.
   """
   use_all_lanes()
-  rows, total, most = condition_FLRG.shape[2], bent_T.size, drafts.drawn_K.size
-  before, drawn = drafts.before_K, drafts.drawn_K
-  _copy_past(net, rings, first, 0, drafts.rings, 0, sample, rows)
-  before[0] = bent_1[0]
+  rows, total = condition_FLRG.shape[2], bent_T.size
+  most = drafts.past.shape[0] // rows
+  copy_past(net, rings, first, 0, drafts.rings, 0, sample, rows)
   # Where few are kept few are drafted: rounds are hardly longer than a sample.
-  t, rounds, usual = 0, 0, np.float32(most)
+  t, rounds, usual = np.int64(0), 0, np.float32(most)
   while t < total:
     count = min(np.int64(2 * usual), most, total - t)
-    end = t + count - 1  # The last sample needs no draft.
+    end = t + count
     call = Call(condition_FLRG, 0, rows, sample, hop, t, end)
-    _draft(quick, quick_work, drafts, choice, call, uniform_T2, member)
-    embed(net, work.stream, before[:count], rows)
-    at = _run_round(net, work, drafts, call, count)
-    run_head(net, work, count * rows, member, 1, at)
-    new = drawn[:count]
-    draw_samples(net, work.outputs, choice, uniform_T2[t:], new, rows, 0, 1)
-    kept = 1
-    while kept < count and before[kept] == drawn[kept - 1]:
-      kept += 1
-    for k in range(kept):
-      bent_T[t + k] = drawn[k]
-    before[0] = drawn[kept - 1]
-    usual += (np.float32(kept) - usual) / _ROUNDS
-    t, rounds = t + kept, rounds + 1
-  bent_1[0] = before[0]
-  _copy_past(
-    net, drafts.rings, 0, net.spare, rings, first, sample + total, rows
-  )
-  return rounds
-
-
-def pack_drafted(wave, draw, net):
-  """Return a WaveNet's parameters as rounds read them and as drafts do.
-
-  Args:
-    wave: `WaveNet`.
-    draw: `Draw`.
-    net: `Net` in float32.
-  """
-  _, quick = pack_team(wave, draw, 1, DRAFTS)[0]
-  return net._replace(spare=AHEAD), quick._replace(spare=AHEAD)
-
-
-def draw_drafted(
-  nets, choice, works, condition_FLRG, uniform_FSB2, state, bent_BT
-):
-  """Draw all samples of a call, clip by clip; see `draw_clips`.
-
-  Args:
-    nets: what `pack_drafted` returned.
-    choice: how samples are drawn; they are classes.
-    works: `Scratch` of a round's samples, without gates ahead, and of one
-      sample's, with AHEAD.
-    condition_FLRG: of all clips.
-    uniform_FSB2: draws.
-    state: of the engine; brought up to date, but for the number of samples.
-    bent_BT: where samples are written.
-
-  Returns:
-    How many samples a round had, on average.
-  """
-  hop, clips = uniform_FSB2.shape[1:3]
-  rows, rings = condition_FLRG.shape[2] // clips, state['rings']
-  residual, slots = (
-    rings.shape[2],
-    len(rings) + AHEAD * nets[0].dilations_L.size,
-  )
-  drafts = Drafts(
-    aligned(slots, rows, residual),
-    aligned(AHEAD * rows, residual),
-    aligned(AHEAD),
-    aligned(AHEAD),
-  )
-  rounds, alone = 0, Member(0, make_flags(1), 0, 0, 0)
-  for clip in range(clips):
-    first = clip * rows
-    rounds += speculate(
-      *nets,
-      choice,
-      *works,
-      drafts,
-      frozen(condition_FLRG[:, :, first : first + rows]),
-      hop,
-      frozen(uniform_FSB2[:, :, clip].reshape(-1, 2)),
-      rings,
-      first,
-      state['bent'][clip : clip + 1],
-      state['sample'],
-      bent_BT[clip],
-      alone,
+    # The last sample needs no draft.
+    draft(
+      quick, quick_work, drafts, choice, call, uniform_T2, t, end - 1, member
     )
-  return bent_BT.size / rounds
+    right = draw_round(
+      net, work, drafts, choice, call, uniform_T2, bent_T, count - 1, member
+    )
+    usual += (np.float32(right + 1) - usual) / ROUNDS
+    t, rounds = t + right + 1, rounds + 1
+  copy_past(net, drafts.rings, 0, net.spare, rings, first, sample + total, rows)
+  return rounds

@@ -100,6 +100,28 @@ def fetch(flags, numbers_RI, rows):
 
 
 @numba.njit(nogil=True)
+def tell(flags, number, what):
+  """Say a number to the others, after all that was written before."""
+  _write(flags[number:].ctypes.data, what)
+
+
+@numba.njit(nogil=True)
+def hear(flags, number):
+  """Return what a member said last."""
+  return _read(flags[number:].ctypes.data)
+
+
+@numba.njit(nogil=True)
+def pause(spins):
+  """Wait a little, after so many times; return one more."""
+  if spins < _SPINS:
+    _pause()
+  else:
+    _give_way()
+  return spins + 1
+
+
+@numba.njit(nogil=True)
 def meet(flags, number, turn):
   """Wait until all members have come as far; return the next turn."""
   turn = arrive(flags, number, turn)
@@ -111,7 +133,7 @@ def meet(flags, number, turn):
 def arrive(flags, number, turn):
   """Say that a member has come to a turn, counted from 1; return the next."""
   if len(flags) > 1:
-    _write(flags[number:].ctypes.data, turn)
+    tell(flags, number, turn)
   return turn + 1
 
 
@@ -122,12 +144,8 @@ def wait(flags, turn):
     return
   for other in range(len(flags)):
     spins = 0
-    while _read(flags[other:].ctypes.data) < turn - 1:
-      spins += 1
-      if spins < _SPINS:
-        _pause()
-      else:
-        _give_way()
+    while hear(flags, other) < turn - 1:
+      spins = pause(spins)
 
 
 def all_at_once(one_member, members):
