@@ -1,5 +1,8 @@
 """With drafts the `cpu` engine draws what it draws without, bit for bit."""
 
+import os
+import time
+
 import numpy as np
 import pytest
 from engine_cases import make_case
@@ -20,6 +23,7 @@ def all_models_are_slow(monkeypatch):
   """Toys would not be tried, and other tests run beside what is measured."""
   monkeypatch.setattr(cpu, '_LEAST_S', 0.0)
   monkeypatch.setattr(CpuEngine, '_least_kept', lambda *_: 0.0)
+  monkeypatch.setattr(cpu, '_CALLS_ALONE', 0)
 
 
 def in_step(case):
@@ -69,7 +73,6 @@ def test_drafts_change_no_bit(batch, kernel, sizes, choice, cores):
   engine = CpuEngine(*case.model, case.draw)
   kept = counted(engine)
   for ends in ((4,), (1, 3, 4)):
-    engine._calls_alone = 0  # Other tests have the cores.
     drafted, after = draw(case, engine, ends, cores)
     np.testing.assert_array_equal(drafted, plain)
     np.testing.assert_array_equal(after['rings'], state['rings'])
@@ -80,11 +83,51 @@ def test_drafts_change_no_bit(batch, kernel, sizes, choice, cores):
   assert min(kept) > 2 or is_one_sample
 
 
-def test_calls_with_drafts_and_without_take_turns():
+@pytest.mark.parametrize('late', [0, 1])
+def test_two_cores_draw_the_same_whichever_begins_first(monkeypatch, late):
+  case = make_case(2, 3, sizes=_SIZES, guidance=2.0)
+  engine, calls = CpuEngine(*case.model, case.draw), []
+
+  def all_at_once(one_member, members):
+    def one_is_late(number):
+      if number == late:
+        time.sleep(0.05)
+      one_member(number)
+
+    calls.append(members)
+    return cpu_team.all_at_once(one_is_late, members)
+
+  monkeypatch.setattr(cpu_drafted, 'all_at_once', all_at_once)
+  states = [draw(case, engine, (1, 3), cores) for cores in (1, 2, 3)]
+  assert calls == [2] * 2 * 2 * 2  # Clips, calls, and numbers of cores.
+  for audio, state in states[1:]:
+    np.testing.assert_array_equal(audio, states[0][0])
+    np.testing.assert_array_equal(state['rings'], states[0][1]['rings'])
+
+
+@pytest.mark.skipif(
+  not hasattr(os, 'sched_setaffinity'), reason='needs Linux to keep to a core'
+)
+def test_two_that_share_one_core_give_way_to_one_another():
+  case = make_case(1, 2, sizes=_SIZES)
+  engine, usable = CpuEngine(*case.model, case.draw), os.sched_getaffinity(0)
+  alone, _ = draw(case, engine, (2,))
+  os.sched_setaffinity(0, {min(usable)})
+  try:
+    began = time.monotonic()
+    together, _ = draw(case, engine, (2,), cores=2)
+    assert time.monotonic() - began < 30
+  finally:
+    os.sched_setaffinity(0, usable)
+  np.testing.assert_array_equal(together, alone)
+
+
+@pytest.mark.parametrize('cores', [1, 2])
+def test_calls_with_drafts_and_without_take_turns(cores):
   case = make_case(1, 4, sizes=_SIZES)
   plain, _ = draw(case, in_step(case))
   engine = CpuEngine(*case.model, case.draw)
-  state, parts, drafted = engine.start(1), [], engine._drafts
+  state, parts, drafted = engine.start(1, cores), [], engine._drafts
   for frame in range(4):
     engine._drafts = drafted if frame % 2 else None
     context, uniform = case.context[:, frame : frame + 2], case.uniform[frame:]
@@ -124,6 +167,7 @@ def test_a_core_that_is_not_there_is_done_without_for_some_calls(monkeypatch):
   case = make_case(1, 12, sizes=_SIZES)
   plain, _ = draw(case, in_step(case), (12,))
   engine, calls = CpuEngine(*case.model, case.draw), []
+  monkeypatch.setattr(cpu, '_CALLS_ALONE', 8)
 
   def two_at_once(one_member, members):
     cpu_team.all_at_once(one_member, members)

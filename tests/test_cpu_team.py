@@ -30,7 +30,7 @@ def never_alone(monkeypatch):
 def draw(case, members, engine=None):
   engine = engine or CpuEngine(*case.model, case.draw)
   start = engine.start(len(case.context), members)
-  assert start['cores'] == members
+  assert start['cores'] == engine._members(members) == members
   return engine.run(case.context, case.style, case.uniform, start)[0]
 
 
@@ -52,6 +52,16 @@ def test_a_team_draws_what_one_does_bit_for_bit(
   np.testing.assert_array_equal(draw(case, members), alone)
   if output == 'softmax':
     np.testing.assert_array_equal(tokens(alone), tokens(case.audio))
+
+
+def test_more_cores_than_units_are_left_alone():
+  case = make_case(3, 3, sizes=_SIZES)
+  engine = CpuEngine(*case.model, case.draw)
+  alone = draw(case, 1, engine)
+  start = engine.start(3, 99)
+  audio, _ = engine.run(case.context, case.style, case.uniform, start)
+  np.testing.assert_array_equal(audio, alone)
+  assert max(engine._teams) == -(-40 // vectors.LANES)
 
 
 def test_pieces_and_forks_of_a_team_go_on_as_one_does():
@@ -132,7 +142,6 @@ def test_only_slow_models_and_no_more_than_their_units_make_a_team(
     monkeypatch.setattr(cpu, '_LEAST_S', least_s)
     engine = CpuEngine(*case.model, case.draw)
     assert engine.team == members
-  assert engine._members(99) == -(-40 // vectors.LANES)
 
 
 def test_a_team_pays_where_one_core_draws_fewer_clips_no_faster(monkeypatch):

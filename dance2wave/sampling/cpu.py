@@ -3,8 +3,8 @@
 It takes the same parameters, context and draws as the `xla` engine and draws
 the same classes. A call releases the interpreter lock, so that groups of clips
 run in threads; it keeps one core busy, or several with a team. A few clips may
-be drafted first, see `cpu_speculate.py`. Whichever way is taken, samples are
-the same to the last bit.
+be drafted first (`cpu_speculate.py`), by another core if there is (`cpu_pair.py`).
+Whichever way is taken, samples are the same to the last bit.
 """
 
 import functools
@@ -146,6 +146,7 @@ class CpuEngine:
         for kernel in KERNELS:
           keep(kernel)
         self._least_kept(1)
+        self._try(1, samples=1, draw=self._draw_drafted, cores=self.team)
 
   def team_pays(self, clips):
     """Return whether a team draws so many clips faster than its cores apart.
@@ -168,12 +169,12 @@ class CpuEngine:
       self._pays[clips] = apart_s > share * alone_s
     return self._pays[clips]
 
-  def _try(self, clips, samples=_TRIAL_SAMPLES, draw=None):
-    """Draw samples of silence by one core; return its time in seconds."""
+  def _try(self, clips, samples=_TRIAL_SAMPLES, draw=None, cores=1):
+    """Draw samples of silence; return the time of a core in seconds."""
     shape = 2, len(self._wave.dilations), clips * self._each
     given = frozen(np.zeros((*shape, 2 * self._sizes.gate)))
     uniform = frozen(np.random.default_rng(0).random((1, samples, clips, 2)))
-    state, draw = self.start(clips), draw or self._draw_in_step
+    state, draw = self.start(clips, cores), draw or self._draw_in_step
     bent_BT = np.empty((clips, samples), np.float32)
     began = time.thread_time()
     draw(given, uniform, state, bent_BT)
@@ -258,7 +259,7 @@ class CpuEngine:
     frames, hop, batch, _ = uniform.shape
     bent_BT = np.empty((batch, frames * hop), np.float32)
     arguments = condition_FLRG, uniform, state, bent_BT
-    cores = state['cores']
+    cores = self._cores(state)
     if not self._speculates(batch, cores):
       self._draw_in_step(*arguments)
     elif self._calls_in_step:
@@ -321,13 +322,13 @@ class CpuEngine:
 
   def _cores(self, state):
     """Return how many cores draw a call: one, if others were not there."""
-    return 1 if self._calls_alone else state['cores']
+    return 1 if self._calls_alone > 0 else state['cores']
 
   def _note_cores(self, state, had_cores):
     """Leave some calls to one core where others were not there."""
     if not had_cores:
       self._calls_alone = _CALLS_ALONE
-    elif self._calls_alone and state['cores'] > 1:
+    elif self._calls_alone > 0 and state['cores'] > 1:
       self._calls_alone -= 1
 
   def draw_uniform(self, keys_B, first_frame, num_frames):

@@ -6,13 +6,13 @@ import numba
 import numpy as np
 
 from dance2wave.sampling.cpu_pack import AHEAD, aligned, frozen, pack_team
-from dance2wave.sampling.cpu_pair import draft_ahead, draw_drafts
+from dance2wave.sampling.cpu_pair import draft_ahead, draw_behind
 from dance2wave.sampling.cpu_speculate import Drafts, speculate
 from dance2wave.sampling.cpu_team import all_at_once, make_flags
 from dance2wave.sampling.cpu_types import Member, Net, Scratch
 from dance2wave.sampling.products import DRAFTS
 
-KERNELS = speculate, draft_ahead, draw_drafts
+KERNELS = speculate, draft_ahead, draw_behind
 
 
 class Drafted(NamedTuple):
@@ -97,7 +97,7 @@ def _by_two(drafted, choice, before_T, arguments, bent_T):
   drafts, own = (_make_drafts(n, before_T, arguments) for n in (net, quick))
   flags = make_flags(2)
   calls = (
-    (draw_drafts, (net, choice, work, drafts, *arguments, bent_T, flags)),
+    (draw_behind, (net, choice, work, drafts, *arguments, bent_T, flags)),
     (draft_ahead, (quick, choice, quick_work, own, *arguments, flags)),
   )
   for kernel, given in calls:  # What may fail or take long comes before.

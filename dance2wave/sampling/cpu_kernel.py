@@ -13,7 +13,6 @@ Several cores may go through the same block, each with a part of the units and
 of the skip path, and with rings of its own; see `cpu_team.py`.
 """
 
-import numba
 import numpy as np
 
 from dance2wave.sampling.cpu_draw import (
@@ -22,6 +21,7 @@ from dance2wave.sampling.cpu_draw import (
   draw_mixture,
   expm1,
   jit,
+  kernel_jit,
   once_jit,
 )
 from dance2wave.sampling.cpu_team import arrive, fetch, meet, wait
@@ -265,9 +265,7 @@ def draw_samples(net, outputs, choice, uniform_B2, bent_B, each, first, step):
       bent_B[k] = net.bent_V[place]
 
 
-# Without counting references (`_nrt`), which took a quarter of the time where
-# one clip is drawn of bytes: no array is made here, and the caller keeps all.
-@numba.njit(nogil=True, error_model='numpy', fastmath={'contract'}, _nrt=False)
+@kernel_jit
 def draw_clips(
   net,
   choice,

@@ -11,12 +11,12 @@ Samples do not depend on who is when how far: they are those of one core.
 
 import numpy as np
 
+from dance2wave.sampling.cpu_draw import kernel_jit
 from dance2wave.sampling.cpu_speculate import (
   ROUNDS,
   copy_past,
   draft,
   draw_round,
-  kernel_jit,
 )
 from dance2wave.sampling.cpu_team import hear, pause, tell
 from dance2wave.sampling.cpu_types import Call, Member
@@ -78,7 +78,7 @@ def draft_ahead(
 
 
 @kernel_jit
-def draw_drafts(
+def draw_behind(
   net,
   choice,
   work,

@@ -18,10 +18,9 @@ drafts, to the last bit.
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
 
-from dance2wave.sampling.cpu_draw import once_jit
+from dance2wave.sampling.cpu_draw import kernel_jit, once_jit
 from dance2wave.sampling.cpu_kernel import (
   add_product,
   copy_rows,
@@ -39,14 +38,9 @@ from dance2wave.sampling.vectors import use_all_lanes
 
 ROUNDS = np.float32(8)  # Of which the usual number kept is the mean, fading.
 
-_jit = numba.njit(error_model='numpy', fastmath={'contract'}, _nrt=False)
-kernel_jit = numba.njit(
-  nogil=True, error_model='numpy', fastmath={'contract'}, _nrt=False
-)
-
 
 class Drafts(NamedTuple):
-  """What a round of up to K samples of a clip is computed in.
+  """What a core computes a round of up to K samples of a clip in, or drafts.
 
   Attributes:
     rings: (slots, rows, R) past inputs of the clip. They have slots to spare:
@@ -63,13 +57,13 @@ class Drafts(NamedTuple):
 
 @once_jit
 def copy_past(net, source, first, spare, target, to, now, rows):
-  """Copy all past inputs from rings of clips to others; one has K to spare.
+  """Copy all past inputs from rings of clips to others; one has slots to spare.
 
   Args:
     net: parameters.
     source: rings, of one of both.
     first: row there.
-    spare: slots there, K or none.
+    spare: slots there that are to spare, all of a layer's or none.
     target: rings of the other.
     to: row there.
     now: number of the next sample.
@@ -85,9 +79,10 @@ def copy_past(net, source, first, spare, target, to, now, rows):
     base, other = base + slots, other + others
 
 
-@_jit
+@kernel_jit
 def draft(quick, work, drafts, choice, call, uniform_T2, begin, end, member):
   """Draft some of a call's samples, one by one."""
+  use_all_lanes()
   rows, before_T = call.rows, drafts.before_T
   for t in range(begin, end):
     embed(quick, work.stream, before_T[t : t + 1], rows)
@@ -148,7 +143,7 @@ def _run_round(net, work, drafts, call, count):
   return at
 
 
-@_jit
+@kernel_jit
 def draw_round(
   net, work, drafts, choice, call, uniform_T2, bent_T, known, member
 ):
@@ -168,6 +163,7 @@ def draw_round(
   Returns:
     How many of these drafts, from the first on, are right.
   """
+  use_all_lanes()
   begin, end, rows = call.begin, call.end, call.rows
   count, before_T, outputs = end - begin, drafts.before_T, work.outputs
   embed(net, work.stream, before_T[begin:end], rows)
@@ -178,8 +174,8 @@ def draw_round(
   right = 0
   while right < known and before_T[begin + right + 1] == bent[right]:
     right += 1
-  kept = min(right + 1, count)
-  before_T[begin + kept] = bent[kept - 1]
+  if right < count:
+    before_T[begin + right + 1] = bent[right]
   return right
 
 
