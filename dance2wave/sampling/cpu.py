@@ -3,8 +3,8 @@
 It takes the same parameters, context and draws as the `xla` engine and draws
 the same classes. A call releases the interpreter lock, so that groups of clips
 run in threads; it keeps one core busy, or several with a team. A few clips may
-be drafted first (`cpu_speculate.py`), by another core if there is (`cpu_pair.py`).
-Whichever way is taken, samples are the same to the last bit.
+be drafted first, see `cpu_speculate.py`; of two cores one drafts, see
+`cpu_pair.py`. Whichever way is taken, samples are the same to the last bit.
 """
 
 import functools

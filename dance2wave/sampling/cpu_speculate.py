@@ -225,12 +225,13 @@ def speculate(
   t, rounds, usual = np.int64(0), 0, np.float32(most)
   while t < total:
     count = min(np.int64(2 * usual), most, total - t)
-    end = t + count
-    call = Call(condition_FLRG, 0, rows, sample, hop, t, end)
     # The last sample needs no draft.
+    last = t + count - 1
+    drafted = Call(condition_FLRG, 0, rows, sample, hop, t, last)
     draft(
-      quick, quick_work, drafts, choice, call, uniform_T2, t, end - 1, member
+      quick, quick_work, drafts, choice, drafted, uniform_T2, t, last, member
     )
+    call = Call(condition_FLRG, 0, rows, sample, hop, t, last + 1)
     right = draw_round(
       net, work, drafts, choice, call, uniform_T2, bent_T, count - 1, member
     )
