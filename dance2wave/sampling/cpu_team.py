@@ -99,19 +99,19 @@ def fetch(flags, numbers_RI, rows):
       _fetch(begin + offset)
 
 
-@numba.njit(nogil=True)
+@numba.njit(nogil=True, inline='always')
 def tell(flags, number, what):
   """Say a number to the others, after all that was written before."""
   _write(flags[number:].ctypes.data, what)
 
 
-@numba.njit(nogil=True)
+@numba.njit(nogil=True, inline='always')
 def hear(flags, number):
   """Return what a member said last."""
   return _read(flags[number:].ctypes.data)
 
 
-@numba.njit(nogil=True)
+@numba.njit(nogil=True, inline='always')
 def pause(spins):
   """Wait a little, after so many times; return one more."""
   if spins < _SPINS:
