@@ -7,7 +7,7 @@ import numpy as np
 
 from dance2wave.sampling.cpu_pack import AHEAD, aligned, frozen, pack_team
 from dance2wave.sampling.cpu_pair import draft_ahead, draw_behind
-from dance2wave.sampling.cpu_speculate import Drafts, speculate
+from dance2wave.sampling.cpu_speculate import Clip, Drafts, speculate
 from dance2wave.sampling.cpu_team import all_at_once, make_flags
 from dance2wave.sampling.cpu_types import Member, Net, Scratch
 from dance2wave.sampling.products import DRAFTS
@@ -66,7 +66,7 @@ def draw_drafted(
   for clip in range(clips):
     first, before_T = clip * rows, np.empty(bent_BT.shape[1] + 1, np.float32)
     before_T[0] = state['bent'][clip]
-    arguments = (
+    given = Clip(
       frozen(condition_FLRG[:, :, first : first + rows]),
       hop,
       frozen(uniform_FSB2[:, :, clip].reshape(-1, 2)),
@@ -74,31 +74,31 @@ def draw_drafted(
       first,
       state['sample'],
     )
-    more, had = draw(drafted, choice, before_T, arguments, bent_BT[clip])
+    more, had = draw(drafted, choice, before_T, given, bent_BT[clip])
     state['bent'][clip] = bent_BT[clip, -1]
     rounds, had_cores = rounds + more, had_cores and had
   return bent_BT.size / rounds, had_cores
 
 
-def _by_one(drafted, choice, before_T, arguments, bent_T):
+def _by_one(drafted, choice, before_T, clip, bent_T):
   net, quick, work, quick_work = drafted
   net, quick = (n._replace(spare=AHEAD) for n in (net, quick))
-  drafts = _make_drafts(net, before_T, arguments)
+  drafts = _make_drafts(net, before_T, clip)
   alone = Member(0, make_flags(1), 0, 0, 0)
   rounds = speculate(
-    net, quick, choice, work, quick_work, drafts, *arguments, bent_T, alone
+    net, quick, choice, work, quick_work, drafts, clip, bent_T, alone
   )
   return rounds, True
 
 
-def _by_two(drafted, choice, before_T, arguments, bent_T):
+def _by_two(drafted, choice, before_T, clip, bent_T):
   net, quick, work, quick_work = drafted
   net, quick = net._replace(spare=AHEAD), quick._replace(spare=2 * AHEAD)
-  drafts, own = (_make_drafts(n, before_T, arguments) for n in (net, quick))
+  drafts, own = (_make_drafts(n, before_T, clip) for n in (net, quick))
   flags = make_flags(2)
   calls = (
-    (draw_behind, (net, choice, work, drafts, *arguments, bent_T, flags)),
-    (draft_ahead, (quick, choice, quick_work, own, *arguments, flags)),
+    (draw_behind, (net, choice, work, drafts, clip, bent_T, flags)),
+    (draft_ahead, (quick, choice, quick_work, own, clip, flags)),
   )
   for kernel, given in calls:  # What may fail or take long comes before.
     kernel.compile(tuple(map(numba.typeof, given)))
@@ -112,10 +112,9 @@ def _by_two(drafted, choice, before_T, arguments, bent_T):
   return rounds[0], had_cores
 
 
-def _make_drafts(net, before_T, arguments):
+def _make_drafts(net, before_T, clip):
   """Return `Drafts` with the rings of a clip."""
-  condition_FLRG, _, _, all_rings, *_ = arguments
-  rows, (slots, _, residual) = condition_FLRG.shape[2], all_rings.shape
+  rows, (slots, _, residual) = clip.condition_FLRG.shape[2], clip.rings.shape
   slots += net.spare * net.dilations_L.size
   rings = aligned(slots, rows, residual)
   return Drafts(rings, aligned(AHEAD * rows, residual), before_T)

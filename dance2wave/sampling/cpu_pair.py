@@ -31,12 +31,7 @@ def draft_ahead(
   choice,
   work,
   drafts,
-  condition_FLRG,
-  hop,
-  uniform_T2,
-  rings,
-  first,
-  sample,
+  clip,
   flags,
 ):
   """Draft all samples of a call but the last, as the second of two cores.
@@ -47,15 +42,11 @@ def draft_ahead(
     choice: how samples are drawn; they are classes.
     work: what is computed in.
     drafts: `Drafts`; rings of its own, `before_T` of both.
-    condition_FLRG: as of `speculate`, as are those below.
-    hop: samples of a frame.
-    uniform_T2: draws.
-    rings: (slots, rows, R) past inputs of all clips.
-    first: row of the clip there.
-    sample: number of the first sample since silence.
+    clip: `Clip`.
     flags: of the team.
   """
   use_all_lanes()
+  condition_FLRG, hop, uniform_T2, rings, first, sample = clip
   rows, total = condition_FLRG.shape[2], len(uniform_T2)
   copy_past(quick, rings, first, 0, drafts.rings, 0, sample, rows)
   alone = Member(0, flags[:1], 0, 0, 0)
@@ -83,12 +74,7 @@ def draw_behind(
   choice,
   work,
   drafts,
-  condition_FLRG,
-  hop,
-  uniform_T2,
-  rings,
-  first,
-  sample,
+  clip,
   bent_T,
   flags,
 ):
@@ -99,12 +85,7 @@ def draw_behind(
     choice: how samples are drawn; they are classes.
     work: what rounds are computed in, with rows for each of their samples.
     drafts: `Drafts`; rings of its own, `before_T` of both.
-    condition_FLRG: as of `speculate`, as are those below.
-    hop: samples of a frame.
-    uniform_T2: draws.
-    rings: (slots, rows, R) past inputs of all clips; brought up to date.
-    first: row of the clip there.
-    sample: number of the first sample since silence.
+    clip: `Clip`, whose rings are brought up to date.
     bent_T: where samples are written.
     flags: of the team.
 
@@ -112,6 +93,7 @@ def draw_behind(
     The number of rounds.
   """
   use_all_lanes()
+  condition_FLRG, hop, uniform_T2, rings, first, sample = clip
   rows, total = condition_FLRG.shape[2], bent_T.size
   most, alone = drafts.past.shape[0] // rows, Member(0, flags[:1], 0, 0, 0)
   copy_past(net, rings, first, 0, drafts.rings, 0, sample, rows)

@@ -55,6 +55,26 @@ class Drafts(NamedTuple):
   before_T: np.ndarray
 
 
+class Clip(NamedTuple):
+  """What a clip's samples of a call are drawn of.
+
+  Attributes:
+    condition_FLRG: (F + 1, L, rows, 2 G) of the clip, biases included.
+    hop: samples of a frame.
+    uniform_T2: draws.
+    rings: (slots, rows, R) past inputs of all clips.
+    first: row of the clip there.
+    sample: number of the first sample since silence.
+  """
+
+  condition_FLRG: np.ndarray
+  hop: int
+  uniform_T2: np.ndarray
+  rings: np.ndarray
+  first: int
+  sample: int
+
+
 @once_jit
 def copy_past(net, source, first, spare, target, to, now, rows):
   """Copy all past inputs from rings of clips to others; one has slots to spare.
@@ -187,12 +207,7 @@ def speculate(
   work,
   quick_work,
   drafts,
-  condition_FLRG,
-  hop,
-  uniform_T2,
-  rings,
-  first,
-  sample,
+  clip,
   bent_T,
   member,
 ):
@@ -205,12 +220,7 @@ def speculate(
     work: what rounds are computed in, with rows for each of their samples.
     quick_work: what drafts are computed in.
     drafts: `Drafts`, of which `before_T` has the sample before the first.
-    condition_FLRG: (F + 1, L, rows, 2 G) of the clip, biases included.
-    hop: samples of a frame.
-    uniform_T2: draws.
-    rings: (slots, rows, R) past inputs of all clips; brought up to date.
-    first: row of the clip there.
-    sample: number of the first sample since silence.
+    clip: `Clip`, whose rings are brought up to date.
     bent_T: where samples are written.
     member: the only one.
 
@@ -218,6 +228,7 @@ def speculate(
     The number of rounds.
   """
   use_all_lanes()
+  condition_FLRG, hop, uniform_T2, rings, first, sample = clip
   rows, total = condition_FLRG.shape[2], bent_T.size
   most = drafts.past.shape[0] // rows
   copy_past(net, rings, first, 0, drafts.rings, 0, sample, rows)
