@@ -1,6 +1,7 @@
 """Eight virtual CPU devices and the folder of real media for all tests."""
 
 import fcntl
+import gc
 import os
 import pathlib
 import shutil
@@ -27,12 +28,18 @@ for folder in pathlib.Path(tempfile.gettempdir()).glob(f'{_PREFIX}*'):
   if folder.stat().st_mtime < time.time() - 86400:  # of tests that were killed
     shutil.rmtree(folder, ignore_errors=True)
 _FOLDER = tempfile.TemporaryDirectory(prefix=_PREFIX)
-jax.config.update('jax_compilation_cache_dir', _FOLDER.name)
+# Of the process that starts the others, for all of them.
+_CACHE = _FOLDER.name
+if 'PYTEST_XDIST_WORKER' in os.environ:
+  _CACHE = os.environ['JAX_COMPILATION_CACHE_DIR']
+jax.config.update('jax_compilation_cache_dir', _CACHE)
 jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.2)
 # What tests start shares the cache, and leaves here what it leaves.
 os.environ['TMPDIR'] = _FOLDER.name
-os.environ['JAX_COMPILATION_CACHE_DIR'] = _FOLDER.name
+os.environ['JAX_COMPILATION_CACHE_DIR'] = _CACHE
 os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0.2'
+# Tracing makes many objects of which few are garbage.
+gc.set_threshold(100_000, 50, 100)
 jax.config.update('jax_num_cpu_devices', 8)
 jax.config.update('jax_numpy_rank_promotion', 'raise')
 

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from noise_models import make
 
 from dance2wave.models import quantise
 from dance2wave.models.wavenet import WaveNet
@@ -43,13 +44,13 @@ class Model(nnx.Module):
 @functools.cache
 def make_model(output='softmax', kernel=2, sizes=(), levels=256):
   """Return a model of the debug config's sizes; no parameter is zero."""
-  model = Model(
+  model = make(
+    Model,
     context_dim=CONTEXT,
     num_styles=3,
     kernel=kernel,
     num_outputs=levels if output == 'softmax' else 30,
     is_mixture=output == 'mixture',
-    rngs=nnx.Rngs(0),
     **(_SIZES | dict(sizes)),
   )
   rng = np.random.default_rng(0)

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from noise_models import make
 from small_config import options_with
 
 from dance2wave.models.context_stack import ContextStack
@@ -17,7 +18,7 @@ KEY = jax.random.key(0)
 
 
 def make_stack(num_layers):
-  return ContextStack(6, num_layers=num_layers, rngs=nnx.Rngs(0))
+  return make(ContextStack, 6, num_layers=num_layers)
 
 
 def normal(seed, *shape):

@@ -6,6 +6,7 @@ import numpy as np
 import optax
 import pytest
 from flax import nnx
+from noise_models import make, params_of
 from small_config import options_with
 from test_mesh import random_batch
 
@@ -119,7 +120,7 @@ def test_both_losses_reach_the_transformer_in_both_stages():
       figures = loss(OPTIONS, graphdef, MESH, params, batch, key)[1]
       return jnp.stack([figures['infonce'], figures['beat_contrast']])
 
-    grads = jax.jit(jax.jacrev(both))(init(jax.random.key(0)))
+    grads = jax.jit(jax.jacrev(both))(params_of(init))
     for name in ('embed', 'layers'):
       for row in range(2):
         mine = jax.tree.map(lambda g, row=row: g[row], grads['pose'][name])
@@ -130,7 +131,7 @@ def test_both_losses_reach_the_transformer_in_both_stages():
 def test_infonce_of_a_dance_that_says_nothing_counts_what_is_known():
   """Alone in its batch: itself and five shifts on either side, where heard."""
   batch, loud = bursts(3, 0)
-  match = Match(context_dim=1, num_bands=12, reach=5, rngs=nnx.Rngs(0))
+  match = make(Match, context_dim=1, num_bands=12, reach=5)
   match.dance.kernel[...] = jnp.zeros_like(match.dance.kernel[...])
   context = loud[..., None]
 

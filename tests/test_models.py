@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from noise_models import make
 
 from dance2wave.datasets import targets
 from dance2wave.models import loudness as loudness_lib
@@ -27,7 +28,7 @@ def make_pose(look_ahead_s, **changes):
     'look_ahead_s': look_ahead_s,
     'pose_rate_hz': 25,
   }
-  return PoseTransformer(**(sizes | changes), rngs=nnx.Rngs(0))
+  return make(PoseTransformer, **(sizes | changes))
 
 
 def make_wave(kernel=2, **changes):
@@ -61,13 +62,13 @@ def stream(layer, x_BFC, valid_BF):
 
 @pytest.mark.parametrize('look_ahead', [0, 2, 4])
 def test_conv_step_equals_the_whole_sequence(look_ahead):
-  layer = GatedConv(
+  layer = make(
+    GatedConv,
     6,
     kernel=3,
     dilation=2,
     look_ahead=look_ahead,
     dropout=0.0,
-    rngs=nnx.Rngs(1),
   )
   x = jax.random.normal(jax.random.key(0), (2, 20, 6))
   valid = jnp.arange(20)[None] < jnp.array([20, 13])[:, None]
@@ -82,14 +83,14 @@ def test_conv_step_equals_the_whole_sequence(look_ahead):
 @pytest.mark.parametrize('frames', [20, 70])
 @pytest.mark.parametrize('look_ahead', [0, 4])
 def test_attention_step_equals_the_whole_sequence(look_ahead, frames):
-  layer = LocalAttention(
+  layer = make(
+    LocalAttention,
     8,
     num_heads=2,
     look_back=6,
     look_ahead=look_ahead,
     pose_rate_hz=25,
     dropout=0.0,
-    rngs=nnx.Rngs(1),
   )
   x = jax.random.normal(jax.random.key(0), (2, frames, 8))
   valid = jnp.arange(frames)[None] < jnp.array([frames, 13])[:, None]
@@ -102,14 +103,14 @@ def test_attention_step_equals_the_whole_sequence(look_ahead, frames):
 
 
 def test_attention_in_blocks_equals_attention_at_once():
-  layer = LocalAttention(
+  layer = make(
+    LocalAttention,
     8,
     num_heads=2,
     look_back=6,
     look_ahead=3,
     pose_rate_hz=25,
     dropout=0.0,
-    rngs=nnx.Rngs(1),
   )
   x = jax.random.normal(jax.random.key(0), (2, 50, 8))
   valid = jnp.arange(50)[None] < jnp.array([50, 31])[:, None]
@@ -122,14 +123,14 @@ def test_attention_in_blocks_equals_attention_at_once():
 
 
 def test_rotary_positions_repeat_exactly_in_long_streams():
-  layer = LocalAttention(
+  layer = make(
+    LocalAttention,
     8,
     num_heads=2,
     look_back=6,
     look_ahead=0,
     pose_rate_hz=25,
     dropout=0.0,
-    rngs=nnx.Rngs(1),
   )
   x = jax.random.normal(jax.random.key(0), (1, 12, 8))
   valid = jnp.ones((1,), bool)
@@ -250,7 +251,7 @@ def test_conditioning_reaches_the_outputs_of_the_joined_model():
     'num_outputs': 16,
     'samples_per_frame': 10,
   }
-  model = Dance2Wave(pose=pose, wave=wave, rngs=nnx.Rngs(0))
+  model = make(Dance2Wave, pose=pose, wave=wave)
   motion = jax.random.normal(jax.random.key(0), (2, 12, MOTION_DIM))
   valid = jnp.ones((2, 12), bool)
   past = jnp.zeros((2, 110))

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from noise_models import params_of
 from small_config import options_with
 from test_mesh import random_batch
 
@@ -203,7 +204,7 @@ def test_self_feeding_grows_over_the_joint_steps():
 def test_a_joint_step_starts_with_the_true_past_and_leaves_it():
   options = options_with(train__self_fed=0.9)
   graphdef, init = step.split_model(options, MOTION_DIM)
-  params, batch = init(jax.random.key(0)), random_batch(options)
+  params, batch = params_of(init), random_batch(options)
   mesh = sharding.make_mesh(1, 1)
   loss = functools.partial(
     step._joint_loss, options, graphdef, mesh, params, batch

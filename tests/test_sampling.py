@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from noise_models import params_of
 
 from configs import debug
 from dance2wave import options as options_lib
@@ -26,7 +27,7 @@ def small_model(output='softmax'):
   config['train']['context_dropout'] = 0.1
   options = options_lib.parse(config)
   graphdef, init = step.split_model(options, MOTION_DIM)
-  return options, graphdef, jax.jit(init)(jax.random.key(0))
+  return options, graphdef, params_of(init)
 
 
 def dances(*durations_s):

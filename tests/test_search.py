@@ -5,6 +5,7 @@ import functools
 import jax
 import numpy as np
 import pytest
+from noise_models import params_of
 from small_config import options_with
 
 from dance2wave.errors import InputError
@@ -103,7 +104,7 @@ def test_the_first_candidate_has_the_draws_of_the_clip_and_all_differ():
 def parts(**changes):
   options = options_with(train__context_dropout=0.1, **changes)
   graphdef, init = step.split_model(options, MOTION_DIM)
-  params = jax.jit(init)(jax.random.key(0))
+  params = params_of(init)
   # Weights that make the classes, the rhythm and the context matter; colours
   # that are not beyond what any sound has.
   timbre = params['wave']['timbre']

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from noise_models import make
 
 from dance2wave.errors import InputError
 from dance2wave.models.wavenet import WaveNet
@@ -15,7 +16,8 @@ HOP, LAYERS = 10, (1, 2, 4, 8, 16, 1, 2, 4)
 
 @pytest.fixture(scope='module')
 def wave():
-  made = WaveNet(
+  made = make(
+    WaveNet,
     context_dim=6,
     num_styles=2,
     dilations=LAYERS,
@@ -25,7 +27,6 @@ def wave():
     skip=8,
     num_outputs=12,
     samples_per_frame=HOP,
-    rngs=nnx.Rngs(0),
   )
   # Zeros hide what crosses the border between devices.
   rng = np.random.default_rng(1)

@@ -6,6 +6,7 @@ import functools
 import jax
 import numpy as np
 import pytest
+from noise_models import params_of
 from small_config import options_with
 
 from dance2wave.errors import InputError
@@ -27,7 +28,7 @@ CORE14 = np.array(
 def make_generator(engine='cpu', **changes):
   options = options_with(**changes)
   graphdef, init = step.split_model(options, MOTION_DIM)
-  params = jax.jit(init)(jax.random.key(0))
+  params = params_of(init, seed=1)
   # Weights that make the classes, the loudness and the context matter; colours
   # that are not beyond what any sound has.
   colours = params['wave'].get('timbre')

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
+from noise_models import make
 from small_config import options_with
 
 from dance2wave.models import controls
@@ -18,7 +18,8 @@ RATE_HZ, HOP = 8000, 160
 
 
 def make_wave(**changes):
-  return WaveNet(
+  return make(
+    WaveNet,
     context_dim=5,
     num_styles=3,
     dilations=(1, 2),
@@ -29,7 +30,6 @@ def make_wave(**changes):
     num_outputs=16,
     samples_per_frame=HOP,
     num_bands=4,
-    rngs=nnx.Rngs(0),
     **changes,
   )
 

@@ -172,6 +172,21 @@ def _loss_at(options, graphdef, mesh, is_joint, step):
   return functools.partial(loss, options, graphdef, mesh, self_fed=share)
 
 
+def _learnt(state):
+  """Return what a step changes beside its number."""
+  return state.params, state.ema, state.opt_state
+
+
+def _improved(optimizer, train, state, grads):
+  """Return the same after a step against the gradients."""
+  updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+  params = optax.apply_updates(state.params, updates)
+  # The average forgets the first, bad weights sooner than ema_decay alone.
+  decay = jnp.minimum(train.ema_decay, (1.0 + state.step) / (10.0 + state.step))
+  ema = optax.incremental_update(params, state.ema, 1.0 - decay)
+  return params, ema, opt_state
+
+
 def _update(loss_at, optimizer, train, state, batch, key):
   key, loss_fn = jax.random.fold_in(key, state.step), loss_at(state.step)
   (loss, figures), grads = _gradients(
@@ -180,15 +195,9 @@ def _update(loss_at, optimizer, train, state, batch, key):
   grad_norm = optax.tree.norm(grads)
   # An odd target may become a finite loss, so that the batch counts as well.
   is_good = all_finite((loss, grad_norm, batch))
-  updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-  params = optax.apply_updates(state.params, updates)
-  # The average forgets the first, bad weights sooner than ema_decay alone.
-  decay = jnp.minimum(train.ema_decay, (1.0 + state.step) / (10.0 + state.step))
-  ema = optax.incremental_update(params, state.ema, 1.0 - decay)
-  params, ema, opt_state = jax.tree.map(
-    functools.partial(jnp.where, is_good),
-    (params, ema, opt_state),
-    (state.params, state.ema, state.opt_state),
+  improve = functools.partial(_improved, optimizer, train)
+  params, ema, opt_state = jax.lax.cond(
+    is_good, improve, lambda state, _: _learnt(state), state, grads
   )
   state = TrainState(
     step=state.step + 1, params=params, ema=ema, opt_state=opt_state
