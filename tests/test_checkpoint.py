@@ -350,3 +350,25 @@ def test_an_entry_point_says_nothing_of_saving_and_restoring(tmp_path):
   assert done.stderr == ''
   metadata = json.loads((tmp_path / '2' / '_CHECKPOINT_METADATA').read_text())
   assert metadata['commit_timestamp_nsecs']
+
+
+@pytest.mark.parametrize('call', ['item_metadata', 'restore'])
+def test_a_signal_while_it_reads_is_heard_when_all_is_read(
+  checkpoints, monkeypatch, hears_sigint, call
+):
+  state, done = make_state(), []
+  checkpoints.save(7, state, {})
+  checkpoints.wait()
+  read = getattr(checkpoints._manager, call)
+
+  def interrupted(*args, **kwargs):
+    signal.raise_signal(signal.SIGINT)
+    done.append(read(*args, **kwargs))
+    return done[-1]
+
+  with monkeypatch.context() as patch:
+    patch.setattr(checkpoints._manager, call, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+      checkpoints.restore_state(abstract(state))
+  assert len(done) == 1
+  assert_same_bits(checkpoints.restore_state(abstract(state)), state)

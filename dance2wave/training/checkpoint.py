@@ -16,6 +16,7 @@ import os
 import pathlib
 import re
 import shutil
+from concurrent import futures
 
 import jax
 import numpy as np
@@ -51,6 +52,16 @@ def _disk_errors(place: pathlib.Path):
       raise
     number = int(found[1])
     raise OSError(number, os.strerror(number), str(place)) from error
+
+
+def _uninterrupted(read, *args, **kwargs):
+  """Return `read(...)` of a thread, which no signal comes to.
+
+  One that ended the event loop in which orbax reads would leave threads that
+  complain of it, or be taken for a file that cannot be read.
+  """
+  with futures.ThreadPoolExecutor(1) as reader:
+    return reader.submit(read, *args, **kwargs).result()
 
 
 class _SignedStep(ocp.path.atomicity.AtomicRenameTemporaryPath):
@@ -210,7 +221,7 @@ class Checkpoints:
       state=ocp.args.StandardRestore(rest),
       ema=ocp.args.StandardRestore(target.ema),
     )
-    restored = self._manager.restore(step, args=items)
+    restored = _uninterrupted(self._manager.restore, step, args=items)
     return TrainState(ema=restored['ema'], **restored['state'])
 
   def restore_ema(
@@ -226,7 +237,7 @@ class Checkpoints:
     items = ocp.args.Composite(
       ema=ocp.args.StandardRestore(_placed(abstract_ema))
     )
-    return self._manager.restore(step, args=items)['ema']
+    return _uninterrupted(self._manager.restore, step, args=items)['ema']
 
   def restore_config(self, step: int | None = None) -> dict:
     """Return the config that was saved; its tuples have become lists.
@@ -237,7 +248,7 @@ class Checkpoints:
     step = self._find(step)
     self._require_items(step, ('config',))
     items = ocp.args.Composite(config=ocp.args.JsonRestore())
-    return self._manager.restore(step, args=items)['config']
+    return _uninterrupted(self._manager.restore, step, args=items)['config']
 
   def _has_made_room(self) -> bool:
     """Let the first process make room; another cannot know if it did."""
@@ -261,7 +272,7 @@ class Checkpoints:
   def _require_same(self, step, target, items, config):
     """Compare names, shapes, dtypes and config on disk with the target's."""
     self._require_items(step, items)
-    metadata = self._manager.item_metadata(step)
+    metadata = _uninterrupted(self._manager.item_metadata, step)
     parts = {'ema': metadata['ema'].tree}
     if 'state' in items:
       parts |= metadata['state'].tree
