@@ -61,6 +61,7 @@ def _uninterrupted(read, *args, **kwargs):
   complain of it, or be taken for a file that cannot be read.
   """
   with futures.ThreadPoolExecutor(1) as reader:
+    reader.submit(int).result()  # Its thread is waited for from now on.
     return reader.submit(read, *args, **kwargs).result()
 
 
