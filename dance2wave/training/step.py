@@ -195,6 +195,7 @@ def _update(loss_at, optimizer, train, state, batch, key):
   grad_norm = optax.tree.norm(grads)
   # An odd target may become a finite loss, so that the batch counts as well.
   is_good = all_finite((loss, grad_norm, batch))
+  # A choice for each leaf would have XLA test `is_good` in every fused loop.
   improve = functools.partial(_improved, optimizer, train)
   params, ema, opt_state = jax.lax.cond(
     is_good, improve, lambda state, _: _learnt(state), state, grads
