@@ -218,11 +218,11 @@ class Checkpoints:
       'params': target.params,
       'opt_state': target.opt_state,
     }
-    items = ocp.args.Composite(
+    restored = self._read(
+      step,
       state=ocp.args.StandardRestore(rest),
       ema=ocp.args.StandardRestore(target.ema),
     )
-    restored = _uninterrupted(self._manager.restore, step, args=items)
     return TrainState(ema=restored['ema'], **restored['state'])
 
   def restore_ema(
@@ -235,10 +235,8 @@ class Checkpoints:
     """Restore the averaged parameters alone; else as `restore_state`."""
     step = self._find(step)
     self._require_same(step, {'ema': abstract_ema}, ('ema',), config)
-    items = ocp.args.Composite(
-      ema=ocp.args.StandardRestore(_placed(abstract_ema))
-    )
-    return _uninterrupted(self._manager.restore, step, args=items)['ema']
+    ema = ocp.args.StandardRestore(_placed(abstract_ema))
+    return self._read(step, ema=ema)['ema']
 
   def restore_config(self, step: int | None = None) -> dict:
     """Return the config that was saved; its tuples have become lists.
@@ -248,8 +246,12 @@ class Checkpoints:
     """
     step = self._find(step)
     self._require_items(step, ('config',))
-    items = ocp.args.Composite(config=ocp.args.JsonRestore())
-    return _uninterrupted(self._manager.restore, step, args=items)['config']
+    return self._read(step, config=ocp.args.JsonRestore())['config']
+
+  def _read(self, step, **items):
+    """Return items of a step by name."""
+    items = ocp.args.Composite(**items)
+    return _uninterrupted(self._manager.restore, step, args=items)
 
   def _has_made_room(self) -> bool:
     """Let the first process make room; another cannot know if it did."""

@@ -1,5 +1,6 @@
 """The pure steps of training: pose alone, and everything together."""
 
+import dataclasses
 import functools
 
 import jax
@@ -22,7 +23,7 @@ from dance2wave.training.losses import (
 from dance2wave.training.new_model import make_model
 from dance2wave.training.prompts import draw_controls, drop_label
 from dance2wave.training.self_fed import self_fed_share
-from dance2wave.training.state import TrainState, all_finite
+from dance2wave.training.state import all_finite
 from dance2wave.training.window import draw_start, sound_losses
 
 
@@ -172,19 +173,14 @@ def _loss_at(options, graphdef, mesh, is_joint, step):
   return functools.partial(loss, options, graphdef, mesh, self_fed=share)
 
 
-def _learnt(state):
-  """Return what a step changes beside its number."""
-  return state.params, state.ema, state.opt_state
-
-
 def _improved(optimizer, train, state, grads):
-  """Return the same after a step against the gradients."""
+  """Return what a step against the gradients makes of it, under its number."""
   updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
   params = optax.apply_updates(state.params, updates)
   # The average forgets the first, bad weights sooner than ema_decay alone.
   decay = jnp.minimum(train.ema_decay, (1.0 + state.step) / (10.0 + state.step))
   ema = optax.incremental_update(params, state.ema, 1.0 - decay)
-  return params, ema, opt_state
+  return dataclasses.replace(state, params=params, ema=ema, opt_state=opt_state)
 
 
 def _update(loss_at, optimizer, train, state, batch, key):
@@ -197,12 +193,8 @@ def _update(loss_at, optimizer, train, state, batch, key):
   is_good = all_finite((loss, grad_norm, batch))
   # A choice for each leaf would have XLA test `is_good` in every fused loop.
   improve = functools.partial(_improved, optimizer, train)
-  params, ema, opt_state = jax.lax.cond(
-    is_good, improve, lambda state, _: _learnt(state), state, grads
-  )
-  state = TrainState(
-    step=state.step + 1, params=params, ema=ema, opt_state=opt_state
-  )
+  state = jax.lax.cond(is_good, improve, lambda kept, _: kept, state, grads)
+  state = dataclasses.replace(state, step=state.step + 1)
   figures = {
     'loss': loss,
     'grad_norm': grad_norm,
