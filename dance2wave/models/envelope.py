@@ -13,6 +13,7 @@ that does no harm, because the predictor colours errors as it does the sound.
 import functools
 import math
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -56,28 +57,53 @@ def predictors(levels_BFK, *, hop, sample_rate_hz):
   power = bins_of_levels(levels, _BINS, sample_rate_hz)
   # Row by row, so that numpy's bits do not depend on the number of rows.
   lags = (power[..., None, :] @ _cosines())[..., 0, :]
-  coefficients, error = _levinson(lags)
+  coefficients, error = _solve(lags)
   return coefficients, (error * hop / 3) ** 0.5 / EXCITATION_RMS
 
 
-def _levinson(lags):
+def _solve(lags):
   """Solve for predictors (..., P) and their errors, given (..., P + 1) lags.
 
-  Levinson and Durbin's recursion: the predictor is always stable.
+  Schur's recursion (Schur 1917) finds the reflections of Levinson and Durbin's
+  without their sums, whose float32 would leave little of a weak error. The
+  predictor is always stable.
   """
-  error, coefficients = lags[..., 0] * (1 + 10 ** (_FLOOR_DB / 10)), []
-  for order in range(1, ORDER + 1):
-    ahead = lags[..., order] - sum(
-      c * lags[..., order - i] for i, c in enumerate(coefficients, 1)
-    )
-    reflection = ahead / error
-    coefficients = [
-      *(c - reflection * m for c, m in zip(coefficients, coefficients[::-1])),
-      reflection,
-    ]
-    error = error * (1 - reflection**2)
-  stack = lags.__array_namespace__().stack
-  return stack(coefficients, axis=-1), error
+  loudest = lags[..., :1] * (1 + 10 ** (_FLOOR_DB / 10))
+  xp = lags.__array_namespace__()
+  silent = xp.zeros_like(lags[..., 1:])
+  state = (
+    lags[..., 1:],
+    xp.concatenate([loudest, lags[..., 1:-1]], axis=-1),
+    silent,
+    xp.concatenate([silent[..., :1] - 1, silent[..., 1:]], axis=-1),
+  )
+  if isinstance(lags, np.ndarray):
+    for order in range(ORDER):
+      state = _raise_order(order, state)
+  else:
+    state = jax.lax.fori_loop(0, ORDER, _raise_order, state)
+  _, behind, coefficients, _ = state
+  return coefficients, behind[..., 0]
+
+
+def _raise_order(_, state):
+  """Let predictors look one sample further back.
+
+  The state is, each (..., P) and by lag: what the errors of predicting ahead
+  and behind have in common with the sound that is not yet looked at, the
+  predictors ahead, and the negative ones behind.
+  """
+  ahead, behind, predict, retrodict = state
+  reflection = ahead[..., :1] / behind[..., :1]
+  ahead, behind = ahead - reflection * behind, behind - reflection * ahead
+  predict, retrodict = (
+    predict - reflection * retrodict,
+    retrodict - reflection * predict,
+  )
+  xp = ahead.__array_namespace__()
+  ahead = xp.concatenate([ahead[..., 1:], xp.zeros_like(reflection)], axis=-1)
+  retrodict = xp.concatenate([reflection, retrodict[..., :-1]], axis=-1)
+  return ahead, behind, predict, retrodict
 
 
 def whiten(sound_BT, levels_BFK, *, hop, sample_rate_hz):
