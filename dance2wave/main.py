@@ -64,18 +64,21 @@ def main(argv: list[str]) -> None:
         '--config=... --workdir=...'
       )
     path = _config_file()
+    from dance2wave import options
+
+    parsed = options.parse(_CONFIG.value)
     if _MULTIHOST.value:
       from dance2wave.training import hosts
 
       hosts.start()
-    from dance2wave import compiled, experiment, options
+    from dance2wave import compiled, experiment
     from dance2wave.training import pace
 
     workdir = pathlib.Path(_WORKDIR.value or f'runs/{_run_name(path)}')
     workdir = workdir.absolute()
     compiled.keep_compiled_programs(workdir if _MULTIHOST.value else None)
     profile = pace.parse_profile(_PROFILE.value)
-    experiment.run(options.parse(_CONFIG.value), workdir, profile)
+    experiment.run(parsed, workdir, profile)
 
 
 def run() -> None:

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import scipy.fft
 
-from dance2wave.datasets import audio_features as af
 from dance2wave.errors import InputError
+from dance2wave.media import audio_features as af
 from dance2wave.media.audio import read_audio, resample
 from dance2wave.metrics.librosa_loading import load_librosa
 

@@ -13,7 +13,6 @@ from command_line import run
 
 import dance2wave.datasets  # noqa: F401  (makes the builder known)
 from dance2wave.datasets import schema
-from dance2wave.datasets.audio_features import audio_features
 from dance2wave.datasets.dancing2music import (
   clips,
   normalisation,
@@ -28,6 +27,7 @@ from dance2wave.datasets.dancing2music.dancing2music_dataset_builder import (
 from dance2wave.datasets.work import Failure
 from dance2wave.errors import InputError
 from dance2wave.media.audio import read_audio
+from dance2wave.media.audio_features import audio_features
 
 tfds.disable_progress_bar()
 

@@ -10,8 +10,8 @@ from small_config import config_with, options_with
 
 from configs import audio_pretrain, pose_transformer, wavenet, wavenet_large
 from dance2wave import options as options_lib
-from dance2wave.datasets.audio_features import NUM_AUDIO_FEATURES
 from dance2wave.errors import InputError
+from dance2wave.media.audio_features import NUM_AUDIO_FEATURES
 from dance2wave.models.parts import Draws, Dropout, Part
 from dance2wave.pose.features import MOTION_DIM
 from dance2wave.training import loop, sharding, step, workdir

@@ -14,14 +14,14 @@ import numpy as np
 import soxr
 
 from dance2wave.datasets import targets
-from dance2wave.datasets.audio_features import (
+from dance2wave.datasets.schema import to_int16
+from dance2wave.errors import InputError
+from dance2wave.media.audio import resample
+from dance2wave.media.audio_features import (
   AUDIO_FEATURES_RATE_HZ,
   NUM_AUDIO_FEATURES,
   audio_features,
 )
-from dance2wave.datasets.schema import to_int16
-from dance2wave.errors import InputError
-from dance2wave.media.audio import resample
 from dance2wave.media.clip import fit_samples, samples_per_frame
 from dance2wave.pose.clean import clean_pose, num_pose_frames
 from dance2wave.pose.track import PoseTrack

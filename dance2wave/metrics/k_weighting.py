@@ -18,7 +18,12 @@ def weigh(audio_T: np.ndarray) -> np.ndarray:
 
 def weight_of_power(frequency_hz: np.ndarray) -> np.ndarray:
   """Return by how much K-weighting multiplies the power at frequencies."""
-  import scipy.signal
-
-  _, gain = scipy.signal.sosfreqz(_FILTERS, frequency_hz, fs=RATE_HZ)
+  delay = np.exp(-2j * np.pi * np.asarray(frequency_hz) / RATE_HZ)
+  gain = 1.0
+  for section in _FILTERS:
+    ahead, back = (
+      np.polynomial.polynomial.polyval(delay, part)
+      for part in (section[:3], section[3:])
+    )
+    gain = gain * ahead / back
   return np.abs(gain) ** 2

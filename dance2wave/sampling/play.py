@@ -12,7 +12,7 @@ not depend on how many frames or clips are played at once.
 """
 
 import numpy as np
-from scipy import signal
+from scipy.linalg import lapack
 
 from dance2wave.metrics import k_weighting
 from dance2wave.models.envelope import ORDER, predictors
@@ -110,12 +110,13 @@ class Player:
     driven_NS = drawn_T.reshape(len(gain_N), -1) * gain_N[:, None]
     past, parts = self._last_BP[clip], []
     for coefficients_P, driven_S in zip(coefficients_NP, driven_NS):
-      # The state of the filter: what the past adds to the samples to come.
-      padded = np.concatenate([-coefficients_P, np.zeros(ORDER - 1)])
-      state = -np.correlate(padded, past, 'valid')
-      sound_S, _ = signal.lfilter(
-        (1.0,), np.concatenate([[1.0], -coefficients_P]), driven_S, zi=state
-      )
+      # What the past adds to the samples to come.
+      padded = np.concatenate([coefficients_P, np.zeros(ORDER - 1)])
+      driven_S[:ORDER] += np.correlate(padded, past, 'valid')[: len(driven_S)]
+      # Each sample less what those before it add, in LAPACK's order of bands.
+      bands = np.empty((ORDER + 1, len(driven_S)), order='F')
+      bands[:] = np.concatenate([[1.0], -coefficients_P])[:, None]
+      sound_S, _ = lapack.dtbtrs(bands, driven_S, uplo='L', diag='U')
       past = np.concatenate([sound_S[::-1], past])[:ORDER]
       parts.append(sound_S)
     self._last_BP[clip] = past

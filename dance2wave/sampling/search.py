@@ -17,8 +17,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dance2wave.datasets.targets import onset_flux
-
 BLOCK_S = 2.0
 # A block is heard after so many frames of what was played before it, so that
 # its first onsets have something to rise from.
@@ -52,6 +50,8 @@ def follow_score(audio_T, rhythm_FR, sample_rate_hz, hop):
     sample_rate_hz: of the sound.
     hop: samples in a pose frame.
   """
+  from dance2wave.datasets.targets import onset_flux  # 0.5 s of TFDS
+
   if not len(rhythm_FR):
     return 0.0
   flux_F = onset_flux(audio_T, sample_rate_hz, hop).astype(np.float64)

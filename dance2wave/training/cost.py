@@ -8,7 +8,7 @@ import numpy as np
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from dance2wave.datasets.audio_features import NUM_AUDIO_FEATURES
+from dance2wave.media.audio_features import NUM_AUDIO_FEATURES
 from dance2wave.options import Options
 from dance2wave.pose.features import MOTION_DIM
 from dance2wave.training import collectives, loop, sharding, step

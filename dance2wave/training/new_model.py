@@ -2,8 +2,8 @@
 
 from flax import nnx
 
-from dance2wave.datasets.audio_features import NUM_AUDIO_FEATURES
 from dance2wave.errors import InputError
+from dance2wave.media.audio_features import NUM_AUDIO_FEATURES
 from dance2wave.models.dance2wave import Dance2Wave
 from dance2wave.models.graph import JointGraph
 from dance2wave.options import Options

@@ -6,15 +6,15 @@ from typing import Any
 
 import numpy as np
 
-from dance2wave.datasets.audio_features import (
-  NUM_AUDIO_FEATURES,
-  audio_features,
-)
 from dance2wave.datasets.dancing2music import pairing, units
 from dance2wave.datasets.dancing2music.tree import Listed
 from dance2wave.datasets.schema import Clip, check_clip, to_int16
 from dance2wave.datasets.styles import to_style
 from dance2wave.datasets.work import Failure
+from dance2wave.media.audio_features import (
+  NUM_AUDIO_FEATURES,
+  audio_features,
+)
 
 SOURCE = 'dancing2music'
 

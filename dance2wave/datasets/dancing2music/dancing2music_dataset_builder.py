@@ -11,7 +11,6 @@ import tensorflow_datasets as tfds
 from absl import logging
 
 from dance2wave.datasets import base
-from dance2wave.datasets.audio_features import NUM_AUDIO_FEATURES
 from dance2wave.datasets.dancing2music import normalisation, tree, units
 from dance2wave.datasets.dancing2music.clips import (
   KnownFailure,
@@ -22,6 +21,7 @@ from dance2wave.datasets.dancing2music.survey import survey
 from dance2wave.datasets.splits import SPLITS, assign_splits
 from dance2wave.datasets.work import Failure, Work
 from dance2wave.errors import InputError
+from dance2wave.media.audio_features import NUM_AUDIO_FEATURES
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)

@@ -14,8 +14,8 @@ import pathlib
 import numpy as np
 
 from dance2wave import damaged
-from dance2wave.datasets.audio_features import NUM_AUDIO_FEATURES
 from dance2wave.errors import InputError, first_line
+from dance2wave.media.audio_features import NUM_AUDIO_FEATURES
 
 POSE_RATE_HZ = 15
 NUM_JOINTS = 14
