@@ -120,10 +120,24 @@ def test_no_tensorflow():
       assert not is_within(name, 'tensorflow'), f'{path} imports {name}'
 
 
-def test_entry_points_do_not_load_tensorflow():
+@pytest.mark.parametrize(
+  'modules, unwanted',
+  [
+    (
+      'experiment, dance2wave.sampling.files',
+      {'tensorflow', 'av', 'mediapipe'},
+    ),
+    # What sampling would wait for before it begins.
+    (
+      'sampling.files, dance2wave.training.warm_start, dance2wave.pose.source',
+      {'tensorflow_datasets', 'scipy.signal', 'librosa', 'matplotlib'},
+    ),
+    ('main, dance2wave.options', {'jax', 'numpy'}),
+  ],
+)
+def test_entry_points_load_no_more_than_they_need(modules, unwanted):
   code = (
-    'import sys, dance2wave.experiment, dance2wave.sampling.files; '
-    'bad = {"tensorflow", "av", "mediapipe"} & set(sys.modules); '
+    f'import sys, dance2wave.{modules}; bad = {unwanted} & set(sys.modules); '
     'sys.exit(str(bad) if bad else 0)'
   )
   subprocess.run([sys.executable, '-c', code], check=True, cwd=ROOT)
