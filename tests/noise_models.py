@@ -1,4 +1,4 @@
-"""Modules and parameters of noise, for which nothing has to be compiled."""
+"""Modules and parameters of noise, and how to call them for little."""
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,10 @@ from dance2wave.training.state import leaf_name
 
 
 def fill(abstract, seed=0):
-  """Return a tree of noise as large as initial weights of these shapes are."""
+  """Return a tree of noise as large as initial weights of these shapes are.
+
+  Nothing has to be compiled for it.
+  """
   rng = np.random.default_rng(seed)
 
   def leaf(path, shaped):
@@ -32,3 +35,8 @@ def make(cls, *args, **sizes):
   abstract = nnx.eval_shape(lambda: cls(*args, **sizes, rngs=nnx.Rngs(0)))
   graphdef, state = nnx.split(abstract)
   return nnx.merge(graphdef, fill(nnx.to_pure_dict(state)))
+
+
+def at_once(layer, *arguments):
+  """Return `layer(*arguments)`, one program instead of one for each step."""
+  return jax.jit(layer.__call__)(*arguments)

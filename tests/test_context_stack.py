@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from noise_models import make
+from noise_models import at_once, make
 from small_config import options_with
 
 from dance2wave.models.context_stack import ContextStack
@@ -40,7 +40,8 @@ def model_with(num_layers):
 def test_a_frame_is_told_of_those_before_it_and_of_none_after():
   stack, context = make_stack(3), normal(0, 1, 30, 6)
   valid = jnp.ones((1, 30), bool)
-  changed = stack(context.at[:, 10].add(1.0), valid) - stack(context, valid)
+  call = jax.jit(stack.__call__)
+  changed = call(context.at[:, 10].add(1.0), valid) - call(context, valid)
   touched = np.flatnonzero(np.abs(changed).sum((0, 2)))
   assert (touched[0], touched[-1]) == (10, 10 + 2**3 - 1)
 
@@ -48,7 +49,7 @@ def test_a_frame_is_told_of_those_before_it_and_of_none_after():
 def test_step_equals_the_whole_sequence_and_padding_is_told_nothing():
   stack, context = make_stack(3), normal(0, 2, 20, 6)
   valid = jnp.arange(20)[None] < jnp.array([20, 13])[:, None]
-  whole, state, parts = stack(context, valid), stack.start(2), []
+  whole, state, parts = at_once(stack, context, valid), stack.start(2), []
   one_step = jax.jit(stack.step)
   for frame in range(20):
     y, state = one_step(context[:, frame], valid[:, frame], state)

@@ -46,6 +46,7 @@ def test_infonce_is_learned_from_right_pairs_and_is_high_for_wrong_ones():
   graphdef, params = nnx.split(match)
   optimizer = optax.adam(1e-2)
 
+  @jax.jit
   def loss(params, batch, context):
     return contrast.infonce(
       OPTIONS, nnx.merge(graphdef, params), context, batch
@@ -135,6 +136,7 @@ def test_infonce_of_a_dance_that_says_nothing_counts_what_is_known():
   match.dance.kernel[...] = jnp.zeros_like(match.dance.kernel[...])
   context = loud[..., None]
 
+  @jax.jit
   def infonce(**changes):
     return contrast.infonce(OPTIONS, match, context, batch | changes)
 
@@ -145,10 +147,13 @@ def test_infonce_of_a_dance_that_says_nothing_counts_what_is_known():
   together = infonce()
   assert float(together) == pytest.approx(np.log(3 + inside).mean(), rel=1e-5)
   assert float(infonce(has_audio_B=clip < 0)) == 0.0
-  parts = [
-    contrast.infonce(OPTIONS, match, Part(i, 3).of(context), batch, Part(i, 3))
-    for i in range(3)
-  ]
+
+  @jax.jit
+  def of_part(index):
+    part = Part(index, 3)
+    return contrast.infonce(OPTIONS, match, part.of(context), batch, part)
+
+  parts = [of_part(jnp.int32(i)) for i in range(3)]
   np.testing.assert_allclose(sum(parts), together, rtol=1e-6)
 
 
@@ -158,6 +163,7 @@ def test_beat_contrast_of_four_frames_by_hand():
   trend = jnp.array([[1.0, 1.0, -1.0, 0.0]])
   valid = jnp.ones((1, 4), bool)
 
+  @jax.jit
   def loss(context, trend=trend, valid=valid):
     return contrast.beat_contrast(context, trend, valid, valid)
 

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from noise_models import make
+from noise_models import at_once, make
 
 from dance2wave.datasets import targets
 from dance2wave.models import loudness as loudness_lib
@@ -72,7 +72,7 @@ def test_conv_step_equals_the_whole_sequence(look_ahead):
   )
   x = jax.random.normal(jax.random.key(0), (2, 20, 6))
   valid = jnp.arange(20)[None] < jnp.array([20, 13])[:, None]
-  whole, steps = layer(x, valid), stream(layer, x, valid)
+  whole, steps = at_once(layer, x, valid), stream(layer, x, valid)
   np.testing.assert_allclose(
     np.where(valid[..., None], whole, 0),
     np.where(valid[..., None], steps, 0),
@@ -94,7 +94,7 @@ def test_attention_step_equals_the_whole_sequence(look_ahead, frames):
   )
   x = jax.random.normal(jax.random.key(0), (2, frames, 8))
   valid = jnp.arange(frames)[None] < jnp.array([frames, 13])[:, None]
-  whole, steps = layer(x, valid), stream(layer, x, valid)
+  whole, steps = at_once(layer, x, valid), stream(layer, x, valid)
   np.testing.assert_allclose(
     np.where(valid[..., None], whole, 0),
     np.where(valid[..., None], steps, 0),
@@ -114,10 +114,10 @@ def test_attention_in_blocks_equals_attention_at_once():
   )
   x = jax.random.normal(jax.random.key(0), (2, 50, 8))
   valid = jnp.arange(50)[None] < jnp.array([50, 31])[:, None]
-  q, k, v = layer._project(x, jnp.arange(50))
+  q, k, v = jax.jit(layer._project)(x, jnp.arange(50))
   np.testing.assert_allclose(
-    layer._attend_all(q, k, v, valid)[:, :31],
-    layer._attend_blocks(q, k, v, valid)[:, :31],
+    jax.jit(layer._attend_all)(q, k, v, valid)[:, :31],
+    jax.jit(layer._attend_blocks)(q, k, v, valid)[:, :31],
     atol=1e-6,
   )
 
@@ -135,10 +135,12 @@ def test_rotary_positions_repeat_exactly_in_long_streams():
   x = jax.random.normal(jax.random.key(0), (1, 12, 8))
   valid = jnp.ones((1,), bool)
 
+  step = jax.jit(layer.step)
+
   def last(first_frame):
     state = layer.start(1) | {'frame': jnp.int32(first_frame)}
     for frame in range(12):
-      y, _, state = layer.step(x[:, frame], valid, state)
+      y, _, state = step(x[:, frame], valid, state)
     return y
 
   np.testing.assert_allclose(last(0), last(25 * 3600 - 5), atol=1e-5)
@@ -152,10 +154,9 @@ def test_pose_transformer_sees_no_further_than_it_says(look_ahead_s):
   x = jax.random.normal(jax.random.key(0), (1, FRAMES, MOTION_DIM))
   valid = jnp.ones((1, FRAMES), bool)
   changed = x.at[:, 40].add(1.0)
-  difference = jnp.abs(model(x, valid)[0] - model(changed, valid)[0]).sum(
-    (0, 2)
-  )
-  touched = np.flatnonzero(np.asarray(difference))
+  call = jax.jit(model.__call__)
+  difference = np.abs(call(x, valid)[0] - call(changed, valid)[0])
+  touched = np.flatnonzero(difference.sum((0, 2)))
   assert touched[0] == 40 - model.look_ahead
   assert touched[-1] > 40
 
@@ -165,7 +166,7 @@ def test_pose_transformer_step_equals_the_whole_sequence(look_ahead_s):
   model = make_pose(look_ahead_s)
   x = jax.random.normal(jax.random.key(0), (2, FRAMES, MOTION_DIM))
   valid = jnp.arange(FRAMES)[None] < jnp.array([FRAMES, 41])[:, None]
-  whole, steps = model(x, valid)[0], stream(model, x, valid)
+  whole, steps = at_once(model, x, valid)[0], stream(model, x, valid)
   np.testing.assert_allclose(
     np.where(valid[..., None], whole, 0),
     np.where(valid[..., None], steps, 0),
@@ -187,10 +188,11 @@ def test_look_ahead_is_shared_within_the_total():
 def test_wavenet_is_causal_over_exactly_its_receptive_field(kernel):
   model = make_wave(kernel)
   past = jax.random.normal(jax.random.key(0), (1, 120))
-  condition = model.condition(jnp.ones((1, 13, 5)), jnp.eye(3)[:1])
+  condition = jax.jit(model.condition)(jnp.ones((1, 13, 5)), jnp.eye(3)[:1])
   changed = past.at[0, 50].add(1.0)
-  difference = jnp.abs(model(past, condition) - model(changed, condition))
-  touched = np.flatnonzero(np.asarray(difference.sum((0, 2))))
+  call = jax.jit(model.__call__)
+  difference = np.abs(call(past, condition) - call(changed, condition))
+  touched = np.flatnonzero(difference.sum((0, 2)))
   assert touched[0] == 50
   assert touched[-1] == 50 + model.receptive_field - 1
   assert model.receptive_field == receptive_field((1, 2, 4) * 2, kernel)
@@ -202,8 +204,8 @@ def test_wavenet_step_equals_the_whole_sequence(kernel):
   past = 0.3 * jax.random.normal(jax.random.key(0), (2, 120))
   context = jax.random.normal(jax.random.key(1), (2, 13, 5))
   label = jnp.array([[0.0, 1.0, 0.0], [0.0, 0.0, 0.0]])
-  condition = model.condition(context, label)
-  whole = model(past, condition)
+  condition = jax.jit(model.condition)(context, label)
+  whole = at_once(model, past, condition)
   state, step, out = model.start(2), jax.jit(model.step), []
   taps = model.split_taps()
   for sample in range(120):
@@ -221,9 +223,13 @@ def test_context_changes_only_the_samples_between_its_neighbours():
   past = jnp.zeros((1, 120))
   context = jnp.zeros((1, 13, 5))
   label = jnp.zeros((1, 3))
-  one = model(past, model.condition(context, label))
-  two = model(past, model.condition(context.at[:, 6].set(1.0), label))
-  touched = np.flatnonzero(np.asarray(jnp.abs(one - two).sum((0, 2))))
+
+  @jax.jit
+  def outputs(context):
+    return model(past, model.condition(context, label))
+
+  difference = np.abs(outputs(context) - outputs(context.at[:, 6].set(1.0)))
+  touched = np.flatnonzero(difference.sum((0, 2)))
   assert touched[0] == 51
   assert touched[-1] == 69
 
@@ -251,15 +257,15 @@ def test_conditioning_reaches_the_outputs_of_the_joined_model():
     'num_outputs': 16,
     'samples_per_frame': 10,
   }
-  model = make(Dance2Wave, pose=pose, wave=wave)
+  call = jax.jit(make(Dance2Wave, pose=pose, wave=wave).__call__)
   motion = jax.random.normal(jax.random.key(0), (2, 12, MOTION_DIM))
   valid = jnp.ones((2, 12), bool)
   past = jnp.zeros((2, 110))
   label = jnp.eye(3)[:2]
-  outputs, heads = model(motion, valid, past, label)
+  outputs, heads = call(motion, valid, past, label)
   assert outputs.shape == (2, 110, 16)
   assert heads.shape[:2] == (2, 12)
-  other, _ = model(motion[::-1], valid, past, label)
+  other, _ = call(motion[::-1], valid, past, label)
   assert float(jnp.abs(outputs - other).max()) > 1e-4
 
 

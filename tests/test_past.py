@@ -20,12 +20,16 @@ CLEAN = {'train__past_noise': 0.0, 'train__past_gain_db': 0.0}
 KEY = jax.random.key(0)
 
 
+def worn_by(options, past):
+  return jax.jit(functools.partial(window._worn, options, KEY))(past)
+
+
 def test_past_dropout_zeroes_a_share_of_samples_up_to_what_is_asked():
   past = jnp.full((64, 2000), 0.3)
   bent = bend(past)
   for most in (0.5, 1.0):
     options = options_with(train__past_dropout=most, **CLEAN)
-    worn = window._worn(options, KEY, past)
+    worn = worn_by(options, past)
     is_zero = worn == 0.0
     np.testing.assert_allclose(worn, jnp.where(is_zero, 0.0, bent), rtol=1e-6)
     shares = jnp.mean(is_zero, axis=1)
@@ -42,8 +46,7 @@ def test_past_dropout_zeroes_a_share_of_samples_up_to_what_is_asked():
 def test_what_is_not_asked_for_changes_no_draw_of_the_rest():
   past = jax.random.uniform(KEY, (8, 400), minval=-1.0)
   without, dropped = (
-    window._worn(options_with(train__past_dropout=most), KEY, past)
-    for most in (0.0, 0.5)
+    worn_by(options_with(train__past_dropout=most), past) for most in (0.0, 0.5)
   )
   np.testing.assert_array_equal(
     dropped, jnp.where(dropped == 0.0, 0.0, without)
@@ -99,10 +102,15 @@ def told(start=7, **train):
   }
   wave, label = Listener(), jnp.zeros((1, 6))
   mesh, starts = sharding.make_mesh(1, 1), jnp.array([start])
-  window.sound_losses(
-    options, mesh, wave, context, label, batch, starts, KEY, WHOLE
-  )
-  return np.asarray(wave.told[0][0, :, 0]), np.asarray(wave.told[1][0, :, 0])
+
+  @jax.jit
+  def tell(context, batch):
+    window.sound_losses(
+      options, mesh, wave, context, label, batch, starts, KEY, WHOLE
+    )
+    return wave.told
+
+  return tuple(np.asarray(x[0, :, 0]) for x in tell(context, batch))
 
 
 def test_context_and_bands_are_jittered_alike_and_only_if_asked():
@@ -186,6 +194,7 @@ def test_what_is_drawn_comes_a_sample_later_and_without_gradient():
     condition = jnp.zeros((1, 1))
     return self_fed.feed_itself(options, wave, window, condition, 1.0, KEY)
 
+  fed_by = jax.jit(fed_by)
   given = fed_by(1.0)
   np.testing.assert_allclose(given[:, 1:], past[:, :-1], atol=0.03)
   assert float(fed_by(0.5).std()) < 0.5 * float(given.std())
