@@ -54,6 +54,7 @@ _FIRST = (
   'test_mesh',
   'test_evaluate',
   'test_ahead',
+  'test_cpu_engine',  # compiles kernels that others then find
 )
 _RUN = 'PYTEST_XDIST_TESTRUNUID'
 SHARED_DATA = pathlib.Path(__file__).parents[2] / 'shared' / 'data'

@@ -1,5 +1,6 @@
 """One change at a time, at equal cost; an ablation can be gone on with."""
 
+import functools
 import json
 
 import pytest
@@ -12,6 +13,13 @@ from dance2wave import ablation, options
 from dance2wave.errors import InputError
 from dance2wave.levers import LEVERS
 from dance2wave.training import cost
+
+COUNTED = functools.cache(cost.matrix_flops)
+
+
+@pytest.fixture(autouse=True)
+def counted_once(monkeypatch):
+  monkeypatch.setattr(cost, 'matrix_flops', COUNTED)
 
 
 def plan(folder, *levers, seeds=(0,), share=1.0, **changes):

@@ -38,8 +38,8 @@ def programs(folder):
 def test_a_run_finds_all_that_was_compiled_ahead(cache, data_dir, tmp_path):
   options = options_with(
     dataset__data_dir=str(data_dir),
-    mesh__data=2,
     mesh__fsdp=2,
+    mesh__tensor=2,
     train__pose_steps=2,
     train__joint_steps=2,
     train__eval_every=2,

@@ -121,7 +121,7 @@ def test_one_process_that_is_told_to_stop_stops_all_after_a_save(
   assert saved == [str(max(losses(run)))]
 
 
-LARGE = ('jit__update', 'jit__evaluate_dance', 'jit_make_state')
+LARGE = ('jit_update', 'jit__evaluate_dance', 'jit_make_state')
 
 
 def programs(run):

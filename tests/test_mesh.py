@@ -53,12 +53,12 @@ def random_batch(options, frames=50):
 
 
 def run(**changes):
-  """Figures of three joint steps on a mesh."""
+  """Figures of three joint steps on a mesh, by one program."""
   options = options_with(**(WITH_DROPOUT | changes))
   mesh = sharding.make_mesh(*dataclasses.astuple(options.mesh))
   graphdef, init = step.split_model(options, MOTION_DIM)
   optimizer = loop.make_optimizer(options)
-  make_state, _ = loop.abstract_state(options, init, optimizer, mesh)
+  make_state, abstract = loop.abstract_state(options, init, optimizer, mesh)
   state = make_state(jax.random.key(0))
   one_step = step.make_train_step(
     options, graphdef, optimizer, mesh, is_joint=True
@@ -68,6 +68,9 @@ def run(**changes):
   for _ in range(3):
     state, figures = one_step(state, batch, jax.random.key(1))
     rows.append(jax.device_get(figures))
+  assert one_step._cache_size() == 1
+  places = jax.tree.map(lambda x: x.sharding, state)
+  assert places == jax.tree.map(lambda x: x.sharding, abstract)
   return {k: np.array([row[k] for row in rows]) for k in rows[0]}
 
 

@@ -27,8 +27,15 @@ def losses(folder):
   return {row['step']: row['loss'] for row in rows if 'loss' in row}
 
 
-def test_resumed_run_is_bit_identical(data_dir, tmp_path):
-  options = make_options(data_dir, train__save_every=5)
+@pytest.mark.parametrize(
+  'mesh',
+  [
+    {},
+    pytest.param({'mesh__fsdp': 2, 'mesh__tensor': 2}, marks=pytest.mark.slow),
+  ],
+)
+def test_resumed_run_is_bit_identical(data_dir, tmp_path, mesh):
+  options = make_options(data_dir, train__save_every=5, **mesh)
   straight = loop.train(options, tmp_path / 'straight')
   checkpoints = tmp_path / 'resumed'
   with pytest.raises(KeyboardInterrupt):

@@ -11,7 +11,7 @@ from flax import nnx
 from dance2wave.models.parts import WHOLE, Draws, Part
 from dance2wave.models.pose_transformer import NUM_HEADS
 from dance2wave.options import Options
-from dance2wave.training import sequence
+from dance2wave.training import sequence, sharding
 from dance2wave.training.bands import bands_and_loss
 from dance2wave.training.contrast import add_contrast, contrast_losses
 from dance2wave.training.losses import (
@@ -216,5 +216,14 @@ def make_train_step(
   `mesh` is that of the state and of the batch.
   """
   loss_at = functools.partial(_loss_at, options, graphdef, mesh, is_joint)
-  update = functools.partial(_update, loss_at, optimizer, options.train)
+
+  def update(state, batch, key):
+    state, figures = _update(
+      loss_at, optimizer, options.train, state, batch, key
+    )
+    # Left to the compiler, some of it would be split otherwise, and the next
+    # step another program than the first one, and than that of a resumed run.
+    places = sharding.shardings(state, mesh)
+    return jax.lax.with_sharding_constraint(state, places), figures
+
   return jax.jit(update, donate_argnums=0)
