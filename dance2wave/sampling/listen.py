@@ -32,9 +32,8 @@ def pad_to_block(array, axis, frames=BLOCK_FRAMES):
   missing = frames - array.shape[axis]
   if not missing:
     return array
-  widths = [(0, 0)] * array.ndim
-  widths[axis] = (0, missing)
-  return np.pad(np.asarray(array), widths)
+  shape = *array.shape[:axis], missing, *array.shape[axis + 1 :]
+  return np.concatenate([array, np.zeros(shape, array.dtype)], axis)
 
 
 def in_company(array, axis):
