@@ -105,10 +105,15 @@ def test_all_gradients_are_clipped_together():
   params = {'a': {'bias': jnp.zeros(1)}, 'b': {'bias': jnp.zeros(1)}}
   optimizer = make_optimizer(lambda _: 0.1, weight_decay=0.0, clip_norm=1.0)
   grads = {'a': {'bias': jnp.array([30.0])}, 'b': {'bias': jnp.array([40.0])}}
-  _, (_, parts, *_) = optimizer.update(grads, optimizer.init(params), params)
-  adam = parts.inner_states['adam'].inner_state
-  np.testing.assert_allclose(adam.mu['a']['bias'], 0.1 * 0.6, rtol=1e-5)
-  np.testing.assert_allclose(adam.mu['b']['bias'], 0.1 * 0.8, rtol=1e-5)
+  for norm, clipped in ((None, 1.0), (50.0, 1.0), (100.0, 0.5), (0.5, 50.0)):
+    _, (_, parts, *_) = optimizer.update(
+      grads, optimizer.init(params), params, grad_norm=norm
+    )
+    adam = parts.inner_states['adam'].inner_state
+    for name, share in (('a', 0.6), ('b', 0.8)):
+      np.testing.assert_allclose(
+        adam.mu[name]['bias'], 0.1 * share * clipped, rtol=1e-5
+      )
 
 
 def test_a_late_first_gradient_moves_a_parameter_little_too_far():

@@ -116,6 +116,25 @@ def _muon(rules) -> optax.GradientTransformation:
   )
 
 
+def _clip(clip_norm) -> optax.GradientTransformationExtraArgs:
+  """Scale gradients down to a norm.
+
+  Their own is found unless `update` is given it as `grad_norm`, by a step that
+  has asked already whether its gradients are numbers.
+  """
+
+  def update(updates, state, params=None, *, grad_norm=None, **others):
+    del params, others
+    if grad_norm is None:
+      grad_norm = optax.tree.norm(updates)
+    factor = clip_norm / jnp.maximum(grad_norm, clip_norm)
+    return jax.tree.map(lambda x: x * factor, updates), state
+
+  return optax.GradientTransformationExtraArgs(
+    lambda _: optax.EmptyState(), update
+  )
+
+
 def make_optimizer(
   schedule: Callable,
   *,
@@ -125,8 +144,10 @@ def make_optimizer(
   b2: float = 0.99,
   decay_mask_rules=DECAY_RULES,
   matrix_rules=MATRIX_RULES,
-) -> optax.GradientTransformation:
+) -> optax.GradientTransformationExtraArgs:
   """Return Muon and Adam with decoupled decay, after clipping by global norm.
+
+  Its `update` takes that norm as `grad_norm` from whoever knows it.
 
   Muon (Jordan 2024) updates matrices by the nearest orthogonal matrix of
   their momentum; docs/ablations.md says what that gains. The rest gets Adam
@@ -152,7 +173,7 @@ def make_optimizer(
     )
 
   return optax.chain(
-    optax.clip_by_global_norm(clip_norm),
+    _clip(clip_norm),
     optax.partition(
       {'muon': _muon(matrix_rules), 'adam': optax.scale_by_adam(b1=b1, b2=b2)},
       kinds,

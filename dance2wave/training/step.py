@@ -173,9 +173,11 @@ def _loss_at(options, graphdef, mesh, is_joint, step):
   return functools.partial(loss, options, graphdef, mesh, self_fed=share)
 
 
-def _improved(optimizer, train, state, grads):
+def _improved(optimizer, train, state, grads, grad_norm):
   """Return what a step against the gradients makes of it, under its number."""
-  updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+  updates, opt_state = optimizer.update(
+    grads, state.opt_state, state.params, grad_norm=grad_norm
+  )
   params = optax.apply_updates(state.params, updates)
   # The average forgets the first, bad weights sooner than ema_decay alone.
   decay = jnp.minimum(train.ema_decay, (1.0 + state.step) / (10.0 + state.step))
@@ -193,7 +195,9 @@ def _update(loss_at, optimizer, train, state, batch, key):
   is_good = all_finite((loss, grad_norm, batch))
   # A choice for each leaf would have XLA test `is_good` in every fused loop.
   improve = functools.partial(_improved, optimizer, train)
-  state = jax.lax.cond(is_good, improve, lambda kept, _: kept, state, grads)
+  state = jax.lax.cond(
+    is_good, improve, lambda kept, *_: kept, state, grads, grad_norm
+  )
   state = dataclasses.replace(state, step=state.step + 1)
   figures = {
     'loss': loss,
