@@ -233,11 +233,6 @@ def main(argv: Sequence[str]) -> None:
   sys.exit(status)
 
 
-def run_from_command_line() -> None:
-  """Run with `sys.argv`; a bad flag is one line and exit status 2."""
+if __name__ == '__main__':
   with one_line_errors():
     app.run(main, argv=translate(sys.argv), flags_parser=parse_flags)
-
-
-if __name__ == '__main__':
-  run_from_command_line()

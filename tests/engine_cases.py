@@ -140,7 +140,11 @@ def settle(uniform_FSB2, outputs_BTO, draw):
   if draw.is_mixture:
     _, first, is_tie = settle_choice(kept, first)
   else:
-    kept = kept[..., draw_lib.classes_in_order(draw.levels)]
+    order = np.asarray(draw_lib.classes_in_order(draw.levels))
+    # Much faster than an index of two axes.
+    kept = kept.take(order.ravel(), axis=2).reshape(
+      *kept.shape[:2], *order.shape
+    )
     column, first, is_tie = settle_choice(kept.sum(axis=3), first)
     rows = np.take_along_axis(kept, column[None, :, None, None], axis=2)[
       :, :, 0

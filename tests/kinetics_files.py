@@ -12,6 +12,8 @@ from dance2wave.media.video import probe
 from data_prep.kinetics_run import Request
 from data_prep.ledger import read_ledger
 
+# The downloader, and what imports all that it imports.
+TOOL = 'data_prep.download_kinetics', 'data_prep.kinetics_run'
 HEADER = 'label,youtube_id,time_start,time_end,split\n'
 
 

@@ -7,7 +7,7 @@ import time
 import pytest
 from command_line import assert_one_line
 from fake_yt_dlp import FakeYtDlp
-from kinetics_files import ask, check_output, csv_of, lines_of, wait_for
+from kinetics_files import TOOL, ask, check_output, csv_of, lines_of, wait_for
 from warm_tool import WarmTool
 
 from dance2wave.datasets.kinetics_dance.classes import RELEASES
@@ -19,7 +19,7 @@ GOLDEN = pathlib.Path(__file__).parent / 'golden'
 @pytest.fixture(scope='module')
 def tool():
   """The tool as a user runs it."""
-  with WarmTool('data_prep.download_kinetics') as tool:
+  with WarmTool(*TOOL) as tool:
     yield tool
 
 

@@ -6,9 +6,17 @@ import shutil
 import numpy as np
 import pytest
 from command_line import assert_one_line, run
+from warm_tool import WarmTool
 
 from dance2wave import changes, counterfactuals
 from dance2wave.pose.track import PoseTrack, write_pose_file
+
+
+@pytest.fixture(scope='module')
+def evaluate():
+  imported = 'dance2wave.evaluation', 'dance2wave.evaluation_of_model'
+  with WarmTool('dance2wave.evaluate', *imported) as tool:
+    yield tool
 
 
 def report_of(output):
@@ -34,10 +42,9 @@ def test_a_model_is_scored_and_its_dances_are_changed(trained):
   assert f'{flat["beat_f70"]:.3f}' in result.stdout
 
 
-def test_originals_are_scored_as_controls(trained, tmp_path):
+def test_originals_are_scored_as_controls(evaluate, trained, tmp_path):
   data_dir = trained[0].parent / 'tfds'
-  result = run(
-    'dance2wave.evaluate',
+  result = evaluate(
     '--controls=synthetic_dance/debug',
     f'--tfds_dir={data_dir}',
     '--num_clips=3',
@@ -49,7 +56,7 @@ def test_originals_are_scored_as_controls(trained, tmp_path):
   assert flat['legacy_d2mgan_hit_is_fooled'] == 1
 
 
-def test_a_folder_of_videos_is_enough(trained, tmp_path):
+def test_a_folder_of_videos_is_enough(evaluate, trained, tmp_path):
   (clip,) = (trained[0] / 'samples').glob('*.mp4')
   videos = tmp_path / 'videos'
   videos.mkdir()
@@ -61,9 +68,7 @@ def test_a_folder_of_videos_is_enough(trained, tmp_path):
     track = PoseTrack(pose, np.arange(60) / 30, 'core14', 2.0)
     write_pose_file(videos / f'{name}.npz', track)
   output = tmp_path / 'out'
-  result = run(
-    'dance2wave.evaluate', f'--videos={videos}', f'--output={output}'
-  )
+  result = evaluate(f'--videos={videos}', f'--output={output}')
   assert result.returncode == 0, result.stderr
   flat = report_of(output)
   assert 'motion_alignment' in flat and 'beat_f70' not in flat
@@ -81,9 +86,9 @@ def test_a_folder_of_videos_is_enough(trained, tmp_path):
     (['--controls=nothing', '--output={tmp}/o'], ["'nothing'"]),
   ],
 )
-def test_bad_commands_are_one_line(arguments, words, tmp_path):
+def test_bad_commands_are_one_line(evaluate, arguments, words, tmp_path):
   filled = [argument.format(tmp=tmp_path) for argument in arguments]
-  assert_one_line(run('dance2wave.evaluate', *filled), *words)
+  assert_one_line(evaluate(*filled), *words)
 
 
 def test_changes_of_a_dance():

@@ -9,6 +9,7 @@ from fake_yt_dlp import write_clip
 from faulty_server import Answer, FaultyServer
 from kinetics_files import (
   HEADER,
+  TOOL,
   ask,
   check_output,
   csv_of,
@@ -172,7 +173,7 @@ def test_an_archive_is_fetched_on_from_where_a_killed_run_was(
   words = ['--output', tmp_path / 'out', '--mirror_url', server.root]
   words += ['--classes', 'tap dancing', '--splits=train']
   part = tmp_path / 'out/archives/train_k700_train_611.tar.gz.part'
-  with WarmTool('data_prep.download_kinetics') as tool:
+  with WarmTool(*TOOL) as tool:
     pid = tool.start(*words)
     wait_for(lambda: part.is_file() and part.stat().st_size >= 500_000)
     os.kill(pid, signal.SIGKILL)

@@ -5,10 +5,25 @@ import json
 import numpy as np
 import pytest
 from command_line import assert_one_line, run
+from warm_tool import WarmTool
 
 from dance2wave.media import audio, video
 from dance2wave.metrics.beats import TOLERANCES_S
 from dance2wave.pose.track import PoseTrack, write_pose_file
+
+
+@pytest.fixture(scope='module')
+def main():
+  with WarmTool('dance2wave.main', 'dance2wave.experiment') as tool:
+    yield tool
+
+
+@pytest.fixture(scope='module')
+def sample():
+  imported = 'sampling.files', 'sampling.offline', 'training.warm_start'
+  names = [f'dance2wave.{name}' for name in imported]
+  with WarmTool('dance2wave.sample', *names) as tool:
+    yield tool
 
 
 def test_main_prints_a_table_and_leaves_figures_and_videos(trained):
@@ -34,11 +49,10 @@ def test_main_prints_a_table_and_leaves_figures_and_videos(trained):
   assert list((workdir / 'tensorboard').iterdir())
 
 
-def test_main_says_that_it_is_finished(trained):
+def test_main_says_that_it_is_finished(main, trained):
   workdir, _ = trained
   data_dir = workdir.parent / 'tfds'
-  result = run(
-    'dance2wave.main',
+  result = main(
     '--config=configs/debug.py',
     f'--config.dataset.data_dir={data_dir}',
     f'--workdir={workdir}',
@@ -47,10 +61,9 @@ def test_main_says_that_it_is_finished(trained):
   assert 'is finished' in result.stdout
 
 
-def test_main_refuses_the_workdir_of_another_config(trained):
+def test_main_refuses_the_workdir_of_another_config(main, trained):
   workdir, _ = trained
-  result = run(
-    'dance2wave.main',
+  result = main(
     '--config=configs/debug.py',
     '--config.wave.residual=12',
     f'--workdir={workdir}',
@@ -105,9 +118,9 @@ def test_main_refuses_the_workdir_of_another_config(trained):
     ),
   ],
 )
-def test_main_refuses_bad_input_in_one_line(arguments, words, tmp_path):
+def test_main_refuses_bad_input_in_one_line(main, arguments, words, tmp_path):
   filled = [argument.format(tmp=tmp_path) for argument in arguments]
-  assert_one_line(run('dance2wave.main', *filled), *words)
+  assert_one_line(main(*filled), *words)
 
 
 def write_dance(path, duration_s=1.3):
@@ -143,12 +156,12 @@ def test_sample_turns_a_pose_file_into_sound_and_video(trained, tmp_path):
   assert abs(video.probe(tmp_path / 'out.mp4').duration_s - 1.3) < 1e-3
 
 
-def test_sample_without_an_output_writes_beside_the_input(trained, tmp_path):
+def test_sample_without_an_output_writes_beside_the_input(
+  sample, trained, tmp_path
+):
   workdir, _ = trained
   write_dance(tmp_path / 'dance.npz')
-  result = run(
-    'dance2wave.sample', f'--workdir={workdir}', f'--input={tmp_path}'
-  )
+  result = sample(f'--workdir={workdir}', f'--input={tmp_path}')
   assert result.returncode == 0, result.stderr
   assert (tmp_path / 'dance_dance2wave.mp4').exists()
 
@@ -169,7 +182,7 @@ def test_sample_without_an_output_writes_beside_the_input(trained, tmp_path):
   ],
 )
 def test_sample_refuses_bad_input_in_one_line(
-  trained, tmp_path, arguments, words
+  sample, trained, tmp_path, arguments, words
 ):
   workdir, _ = trained
   dance = write_dance(tmp_path / 'dance.npz')
@@ -179,12 +192,12 @@ def test_sample_refuses_bad_input_in_one_line(
   places = {'dance': dance, 'tmp': tmp_path, 'empty': empty}
   before = sorted(tmp_path.rglob('*'))
   filled = [argument.format(**places) for argument in arguments]
-  result = run('dance2wave.sample', f'--workdir={workdir}', *filled)
+  result = sample(f'--workdir={workdir}', *filled)
   assert_one_line(result, *words)
   assert sorted(tmp_path.rglob('*')) == before
 
 
-def test_sample_refuses_a_folder_that_is_no_workdir(tmp_path):
+def test_sample_refuses_a_folder_that_is_no_workdir(sample, tmp_path):
   dance = write_dance(tmp_path / 'dance.npz')
-  result = run('dance2wave.sample', f'--workdir={tmp_path}', f'--input={dance}')
+  result = sample(f'--workdir={tmp_path}', f'--input={dance}')
   assert_one_line(result, 'config.json', str(tmp_path))

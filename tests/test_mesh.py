@@ -14,7 +14,8 @@ from dance2wave.errors import InputError
 from dance2wave.media.audio_features import NUM_AUDIO_FEATURES
 from dance2wave.models.parts import Draws, Dropout, Part
 from dance2wave.pose.features import MOTION_DIM
-from dance2wave.training import loop, sharding, step, workdir
+from dance2wave.training import sharding, workdir
+from dance2wave.training.programs import make_programs
 
 WITH_DROPOUT = {
   'train__batch_size': 8,
@@ -56,13 +57,8 @@ def run(**changes):
   """Figures of three joint steps on a mesh, by one program."""
   options = options_with(**(WITH_DROPOUT | changes))
   mesh = sharding.make_mesh(*dataclasses.astuple(options.mesh))
-  graphdef, init = step.split_model(options, MOTION_DIM)
-  optimizer = loop.make_optimizer(options)
-  make_state, abstract = loop.abstract_state(options, init, optimizer, mesh)
-  state = make_state(jax.random.key(0))
-  one_step = step.make_train_step(
-    options, graphdef, optimizer, mesh, is_joint=True
-  )
+  made = make_programs(options, mesh)
+  state, one_step = made.make_state(jax.random.key(0)), made.steps[True]
   batch = sharding.shard_batch(random_batch(options), mesh)
   rows = []
   for _ in range(3):
@@ -70,7 +66,7 @@ def run(**changes):
     rows.append(jax.device_get(figures))
   assert one_step._cache_size() == 1
   places = jax.tree.map(lambda x: x.sharding, state)
-  assert places == jax.tree.map(lambda x: x.sharding, abstract)
+  assert places == jax.tree.map(lambda x: x.sharding, made.abstract)
   return {k: np.array([row[k] for row in rows]) for k in rows[0]}
 
 
@@ -119,11 +115,8 @@ CONFIGS = (audio_pretrain, pose_transformer, wavenet, wavenet_large)
 @pytest.mark.parametrize('module', CONFIGS)
 def test_rules_cover_the_whole_state_of_every_config(module):
   options = options_lib.parse(module.get_config())
-  _, init = step.split_model(options, MOTION_DIM)
-  optimizer = loop.make_optimizer(options)
   mesh = sharding.make_mesh(2, 2, 2)
-  _, abstract = loop.abstract_state(options, init, optimizer, mesh)
-  leaves = jax.tree.leaves(abstract)
+  leaves = jax.tree.leaves(make_programs(options, mesh).abstract)
   shares = [x.sharding.shard_shape(x.shape) for x in leaves]
   whole = sum(x.size for x in leaves)
   assert sum(map(np.prod, shares)) < 0.5 * whole

@@ -16,11 +16,10 @@ from dance2wave import experiment, pipeline
 from dance2wave import options as options_lib
 from dance2wave.datasets import mixture
 from dance2wave.errors import InputError
-from dance2wave.pose.features import MOTION_DIM
 from dance2wave.sampling import offline
 from dance2wave.training import loop, sharding, state, step, workdir
 from dance2wave.training.checkpoint import Checkpoints
-from dance2wave.training.optimizer import make_optimizer
+from dance2wave.training.programs import make_programs
 from dance2wave.training.skips import Skips
 
 
@@ -56,20 +55,9 @@ def on_clips(monkeypatch):
 def machinery():
   """Options, both compiled steps, and a function that makes a new state."""
   options = make_options()
-  graphdef, init = step.split_model(options, MOTION_DIM)
-  # As in the loop, so that it is compiled once for all tests.
-  optimizer = make_optimizer(
-    loop.make_schedule(options),
-    weight_decay=options.train.weight_decay,
-    clip_norm=options.train.clip_norm,
-  )
-  mesh = sharding.make_mesh(1, 1)
-  make_state, _ = loop.abstract_state(options, init, optimizer, mesh)
-  steps = [
-    step.make_train_step(options, graphdef, optimizer, mesh, is_joint=is_joint)
-    for is_joint in (False, True)
-  ]
-  return options, steps, functools.partial(make_state, jax.random.key(0))
+  made = make_programs(options, sharding.make_mesh(1, 1))
+  new = functools.partial(made.make_state, jax.random.key(0))
+  return options, made.steps, new
 
 
 @pytest.fixture(scope='module')

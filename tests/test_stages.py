@@ -15,9 +15,8 @@ from dance2wave import options as options_lib
 from dance2wave.datasets import clips, styles
 from dance2wave.errors import InputError
 from dance2wave.metrics import score
-from dance2wave.pose.features import MOTION_DIM
-from dance2wave.training import loop, sharding, step, warm_start
-from dance2wave.training.optimizer import make_optimizer
+from dance2wave.training import loop, sharding, warm_start
+from dance2wave.training.programs import make_programs
 
 STYLE_TABLES = ('wave/style', 'wave/timbre/style')
 
@@ -54,11 +53,8 @@ def audio_run(data_dir, tmp_path_factory):
 
 
 def initial_state(options):
-  mesh = sharding.make_mesh(1, 1)
-  _, init = step.split_model(options, MOTION_DIM)
-  optimizer = make_optimizer(lambda _: 0.0, weight_decay=0.0, clip_norm=1.0)
-  make_state, _ = loop.abstract_state(options, init, optimizer, mesh)
-  return make_state(jax.random.key(options.seed))
+  made = make_programs(options, sharding.make_mesh(1, 1))
+  return made.make_state(jax.random.key(options.seed))
 
 
 def parameters(folder):

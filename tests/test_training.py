@@ -13,8 +13,8 @@ from dance2wave import options as options_lib
 from dance2wave import pipeline
 from dance2wave.errors import InputError
 from dance2wave.pose.features import MOTION_DIM
-from dance2wave.training import loop, sharding, step, window, workdir
-from dance2wave.training.optimizer import make_optimizer
+from dance2wave.training import cost, loop, sharding, step, window, workdir
+from dance2wave.training.programs import make_programs
 
 
 def make_options(data_dir, **changes):
@@ -175,37 +175,13 @@ def test_large_config_shards_its_step_over_eight_devices():
     config['mesh'] |= {'fsdp': fsdp}
     options = options_lib.parse(config)
     mesh = sharding.make_mesh(1, fsdp)
-    graphdef, init = step.split_model(options, MOTION_DIM)
-    optimizer = make_optimizer(lambda _: 1e-3, weight_decay=0.0, clip_norm=1.0)
-    _, abstract = loop.abstract_state(options, init, optimizer, mesh)
-    kernel = abstract.params['wave']['taps']
+    made = make_programs(options, mesh)
+    kernel = made.abstract.params['wave']['taps']
     assert kernel.sharding.shard_shape(kernel.shape)[-1] == 128 // fsdp
-    train_step = step.make_train_step(
-      options, graphdef, optimizer, mesh, is_joint=True
-    )
-    lowered = train_step.lower(
-      abstract, _abstract_batch(options, mesh), jax.random.key(0)
-    )
+    batch = cost.abstract_batch(options, mesh)
+    lowered = made.steps[True].lower(made.abstract, batch, jax.random.key(0))
     flops[fsdp] = lowered.compile().cost_analysis()['flops']
   assert flops[8] < 0.2 * flops[1]
-
-
-def _abstract_batch(options, mesh):
-  clips, frames = options.train.batch_size, 50
-  shapes = {
-    'motion_BFM': ((clips, frames, MOTION_DIM), np.float32),
-    'audio_BT': ((clips, frames * options.samples_per_frame), np.float32),
-    'valid_BF': ((clips, frames), bool),
-    'has_audio_B': ((clips,), bool),
-    'label_BS': ((clips, len(options.styles)), np.float32),
-  }
-  names = ('beat', 'half_beat', 'beat_phase', 'onset', 'level', 'loudness')
-  shapes |= {f'{k}_BF': ((clips, frames), np.float32) for k in names}
-  place = sharding.batch_sharding(mesh)
-  return {
-    key: jax.ShapeDtypeStruct(shape, dtype, sharding=place)
-    for key, (shape, dtype) in shapes.items()
-  }
 
 
 def test_workdir_config_may_change_only_where_it_is_harmless(tmp_path):

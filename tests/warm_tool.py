@@ -1,11 +1,11 @@
-"""Entry points, run as a user runs them, but imported only once.
+"""Entry points, run as a user runs them, but what they import only once.
 
-    with WarmTool('data_prep.download_kinetics') as tool:
+    with WarmTool('data_prep.download_kinetics', 'data_prep.youtube') as tool:
       result = tool('--output', folder, '--dry_run')
       assert result.returncode == 0, result.stderr
 
-A process imports the module and waits; every run is a fork of it that calls
-`run_from_command_line()` and can be killed by its pid.
+A process imports what the entry point needs and waits; every run is a fork of
+it that does what `python -m` does and can be killed by its pid.
 """
 
 import json
@@ -18,8 +18,9 @@ import tempfile
 from command_line import ROOT
 
 _SERVER = """
-import importlib, json, os, signal, sys, traceback
-tool = importlib.import_module(sys.argv[1])
+import importlib, json, os, runpy, signal, sys, traceback
+for name in sys.argv[2:]:
+  importlib.import_module(name)
 for line in sys.stdin:
   job = json.loads(line)
   if 'wait' in job:
@@ -39,7 +40,7 @@ for line in sys.stdin:
   sys.argv[:] = [sys.argv[1], *job['argv']]
   code = 0
   try:
-    tool.run_from_command_line()
+    runpy.run_module(sys.argv[0], run_name='__main__', alter_sys=True)
   except SystemExit as error:
     code = error.code or 0
   except BaseException:
@@ -52,13 +53,18 @@ for line in sys.stdin:
 
 
 class WarmTool:
-  """Run one module many times; call it, or `start` and `wait` apart."""
+  """Run one module many times; call it, or `start` and `wait` apart.
 
-  def __init__(self, module):
+  Args:
+    module: the entry point.
+    *imported: modules that are imported beforehand.
+  """
+
+  def __init__(self, module, *imported):
     self._folder = tempfile.TemporaryDirectory(prefix='dance2wave-warm-')
     self._files = {}
     self._server = subprocess.Popen(
-      [sys.executable, '-c', _SERVER, module],
+      [sys.executable, '-c', _SERVER, module, *imported],
       cwd=ROOT,
       stdin=subprocess.PIPE,
       stdout=subprocess.PIPE,

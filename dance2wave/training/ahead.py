@@ -7,9 +7,8 @@ from collections.abc import Iterator
 import jax
 
 from dance2wave.options import Options
-from dance2wave.pose.features import MOTION_DIM
-from dance2wave.training import cost, loop, sharding, step
-from dance2wave.training.held_out import make_eval_step
+from dance2wave.training import cost, loop, sharding
+from dance2wave.training.programs import make_programs
 
 
 def lowered_programs(
@@ -24,10 +23,8 @@ def lowered_programs(
     InputError: the mesh of the options does not fit the devices.
   """
   mesh = sharding.make_mesh(*dataclasses.astuple(options.mesh))
-  graphdef, init = step.split_model(options, MOTION_DIM)
-  optimizer = loop.make_optimizer(options)
-  make_state, state = loop.abstract_state(options, init, optimizer, mesh)
-  yield 'first state', make_state.lower(jax.random.key(options.seed))
+  made = make_programs(options, mesh)
+  yield 'first state', made.make_state.lower(jax.random.key(options.seed))
   batch = cost.abstract_batch(options, mesh)
   key = loop.dropout_key(options)
   stages = {
@@ -36,12 +33,8 @@ def lowered_programs(
   }
   for name, (is_joint, count) in stages.items():
     if count:
-      one_step = step.make_train_step(
-        options, graphdef, optimizer, mesh, is_joint=is_joint
-      )
-      yield name, one_step.lower(state, batch, key)
-  evaluate = make_eval_step(options, graphdef, mesh)
-  yield 'held-out figures', evaluate.lower(state.ema, batch)
+      yield name, made.steps[is_joint].lower(made.abstract, batch, key)
+  yield 'held-out figures', made.evaluate.lower(made.abstract.ema, batch)
 
 
 def compile_programs(options: Options) -> Iterator[tuple[str, float]]:

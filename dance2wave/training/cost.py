@@ -11,8 +11,9 @@ from jax.sharding import PartitionSpec as P
 from dance2wave.media.audio_features import NUM_AUDIO_FEATURES
 from dance2wave.options import Options
 from dance2wave.pose.features import MOTION_DIM
-from dance2wave.training import collectives, loop, sharding, step
+from dance2wave.training import collectives, sharding
 from dance2wave.training.accelerators import Accelerator
+from dance2wave.training.programs import make_programs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,16 +95,13 @@ def abstract_batch(options: Options, mesh) -> dict:
 
 def trace_step(options: Options, mesh, *, is_joint: bool):
   """Return the traced step and the abstract state that it is for."""
-  graphdef, init = step.split_model(options, MOTION_DIM)
-  optimizer = loop.make_optimizer(options)
-  _, state = loop.abstract_state(options, init, optimizer, mesh)
+  made = make_programs(options, mesh)
   key = jax.eval_shape(lambda: jax.random.key(0))
   everywhere = NamedSharding(mesh, P())
   key = jax.ShapeDtypeStruct(key.shape, key.dtype, sharding=everywhere)
-  one_step = step.make_train_step(
-    options, graphdef, optimizer, mesh, is_joint=is_joint
-  )
-  return one_step.trace(state, abstract_batch(options, mesh), key), state
+  batch = abstract_batch(options, mesh)
+  one_step = made.steps[is_joint]
+  return one_step.trace(made.abstract, batch, key), made.abstract
 
 
 def _matrix_flops(jaxpr) -> float:

@@ -6,7 +6,6 @@ import pathlib
 import time
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import tqdm
 from absl import logging
@@ -16,15 +15,12 @@ from dance2wave import pipeline
 from dance2wave.datasets import augment, mixture, opening
 from dance2wave.errors import Interrupted
 from dance2wave.options import Options
-from dance2wave.pose.features import MOTION_DIM
-from dance2wave.training import hosts, sharding, step
-from dance2wave.training import optimizer as optimizer_lib
+from dance2wave.training import hosts, sharding
 from dance2wave.training.checkpoint import Checkpoints
-from dance2wave.training.held_out import make_eval_step
 from dance2wave.training.interrupt import hold_signals
 from dance2wave.training.pace import Pace
+from dance2wave.training.programs import make_programs, make_schedule
 from dance2wave.training.skips import Skips
-from dance2wave.training.state import TrainState
 from dance2wave.training.warm_start import warm_start
 from dance2wave.training.writer import MetricWriter
 
@@ -101,70 +97,20 @@ def make_pipeline(options: Options, split: str, mesh=None):
   )
 
 
-def make_schedule(options: Options):
-  """Return the learning rate over both stages; each warms up and decays."""
-  train = options.train
-  stages = (
-    (train.learning_rate, train.pose_steps),
-    (train.joint_learning_rate, train.joint_steps),
-  )
-  first, second = (
-    optimizer_lib.make_schedule(
-      learning_rate=rate,
-      warmup_steps=min(train.warmup_steps, max(steps - 1, 0)),
-      num_steps=max(steps, 1),
-    )
-    for rate, steps in stages
-  )
-  return optimizer_lib.join_schedules(first, second, train.pose_steps)
-
-
-def make_optimizer(options: Options):
-  """Return the optimizer that the options ask for."""
-  return optimizer_lib.make_optimizer(
-    make_schedule(options),
-    weight_decay=options.train.weight_decay,
-    clip_norm=options.train.clip_norm,
-    matrix_rules=(
-      optimizer_lib.MATRIX_RULES
-      if options.train.optimizer == 'muon'
-      else optimizer_lib.NO_MATRICES
-    ),
-  )
-
-
-def abstract_state(options: Options, init, optimizer, mesh):
-  """Return (function from key to state, abstract state with shardings)."""
-
-  def make_state(key):
-    params = init(key)
-    return TrainState(
-      step=jnp.zeros((), jnp.int32),
-      params=params,
-      ema=jax.tree.map(jnp.copy, params),
-      opt_state=optimizer.init(params),
-    )
-
-  abstract = jax.eval_shape(make_state, jax.random.key(options.seed))
-  abstract = sharding.with_shardings(abstract, mesh)
-  places = jax.tree.map(lambda leaf: leaf.sharding, abstract)
-  return jax.jit(make_state, out_shardings=places), abstract
-
-
 def dropout_key(options: Options):
   """Return the key of all that steps draw."""
   return jax.random.key(options.seed + 1)
 
 
-def restore_or_init(options, checkpoints, make_state, abstract):
+def restore_or_init(options, checkpoints, programs):
   """Return the newest saved state, or a new one drawn from the seed.
 
   A new one starts from the runs of `train.init_from`, and says what it took.
   """
   if checkpoints.latest_step() is not None:
     config = options_lib.to_dict(options)
-    return checkpoints.restore_state(abstract, config=config)
-  state = hosts.together(make_state)(jax.random.key(options.seed))
+    return checkpoints.restore_state(programs.abstract, config=config)
+  state = hosts.together(programs.make_state)(jax.random.key(options.seed))
   state, coverages = warm_start(options, state)
   for coverage in coverages if hosts.is_first() else ():
     print(coverage, flush=True)
@@ -174,12 +120,12 @@ def restore_or_init(options, checkpoints, make_state, abstract):
 class _HeldOut:
   """Held-out figures over fixed batches of the validation split."""
 
-  def __init__(self, options, graphdef, mesh):
+  def __init__(self, options, evaluate, mesh):
     batches = make_pipeline(options, _HELD_OUT, mesh)
     self._batches = [
       batches.batch(i) for i in range(options.train.eval_batches)
     ]
-    self._step = hosts.together(make_eval_step(options, graphdef, mesh))
+    self._step = hosts.together(evaluate)
     self._mesh = mesh
 
   def __call__(self, params) -> dict[str, float]:
@@ -239,18 +185,6 @@ class _Log:
     self._progress.set_postfix({k: f'{v:.3f}' for k, v in shown.items()})
 
 
-def _make_steps(options, graphdef, optimizer, mesh):
-  """Return the compiled step of each stage, by whether it is joint."""
-  return {
-    is_joint: hosts.together(
-      step.make_train_step(
-        options, graphdef, optimizer, mesh, is_joint=is_joint
-      )
-    )
-    for is_joint in (False, True)
-  }
-
-
 def train(
   options: Options,
   workdir: pathlib.Path,
@@ -273,12 +207,10 @@ def train(
   """
   began = time.monotonic()
   mesh = sharding.make_mesh(*dataclasses.astuple(options.mesh))
-  graphdef, init = step.split_model(options, MOTION_DIM)
-  schedule, optimizer = make_schedule(options), make_optimizer(options)
-  make_state, abstract = abstract_state(options, init, optimizer, mesh)
-  key = dropout_key(options)
-  steps = _make_steps(options, graphdef, optimizer, mesh)
-  held_out = _HeldOut(options, graphdef, mesh)
+  made = make_programs(options, mesh)
+  steps = {k: hosts.together(one_step) for k, one_step in made.steps.items()}
+  schedule, key = make_schedule(options), dropout_key(options)
+  held_out = _HeldOut(options, made.evaluate, mesh)
   is_first = hosts.is_first()
   with (
     hold_signals() as held,
@@ -289,7 +221,7 @@ def train(
     Pace(workdir, options.train.log_every, profile, is_first) as pace,
     contextlib.ExitStack() as stack,
   ):
-    state = restore_or_init(options, checkpoints, make_state, abstract)
+    state = restore_or_init(options, checkpoints, made)
     start, last = int(state.step), options.train.num_steps
     writer.rewind(start)
     pipe = make_pipeline(options, 'train', mesh)
@@ -330,4 +262,5 @@ def train(
       log.flush()
     figures = figures or held_out(state.ema)
     checkpoints.wait()
-  return Trained(graphdef, state.ema, last, figures, time.monotonic() - began)
+  seconds = time.monotonic() - began
+  return Trained(made.graphdef, state.ema, last, figures, seconds)
