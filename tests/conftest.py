@@ -45,16 +45,16 @@ jax.config.update('jax_numpy_rank_promotion', 'raise')
 
 # Files that take longest, or make what others wait for, begin first.
 _FIRST = (
-  'test_promises_of_sampling',
-  'test_numbers',
-  'test_kill',
+  'test_promises_of_sampling',  # compiles kernels that others then find
   'test_training',
+  'test_kill',
+  'test_numbers',
   'test_hosts',
   'test_stages',
   'test_mesh',
   'test_evaluate',
   'test_ahead',
-  'test_cpu_engine',  # compiles kernels that others then find
+  'test_cpu_engine',  # likewise
 )
 _RUN = 'PYTEST_XDIST_TESTRUNUID'
 SHARED_DATA = pathlib.Path(__file__).parents[2] / 'shared' / 'data'

@@ -30,6 +30,9 @@ SIZES = {
   'train__batch_size': 8,
   'train__is_audio_only': True,
   'train__pose_steps': 0,
+  'wave__num_bands': 0,
+  'wave__is_levelled': False,
+  'wave__is_whitened': False,
 }
 
 

@@ -10,6 +10,7 @@ import time
 import numpy as np
 import pytest
 from command_line import HEARS_SIGINT, ROOT
+from warm_tool import WarmTool
 
 from dance2wave import pipeline
 from dance2wave.training import loop, manifest
@@ -26,6 +27,26 @@ MOMENTS = {
 }
 
 
+class Fork:
+  """A run of a warm tool, with what a test needs of `Popen`."""
+
+  def __init__(self, tool, arguments, stderr):
+    self._tool = tool
+    self._pid = tool.start(*arguments, stderr=stderr)
+
+  def poll(self):
+    return self._tool.poll(self._pid)
+
+  def send_signal(self, number):
+    os.kill(self._pid, number)
+
+  def kill(self):
+    os.kill(self._pid, signal.SIGKILL)
+
+  def wait(self):
+    self._tool.wait(self._pid)
+
+
 class Run:
   """A run of the main job that is started again after every end.
 
@@ -33,14 +54,15 @@ class Run:
     folder: its workdir.
     data_dir: of the dataset.
     flags: more of the command line.
+    tool: of which it is a fork; None for a process that imports all.
   """
 
-  def __init__(self, folder, data_dir, *flags):
+  def __init__(self, folder, data_dir, *flags, tool=None):
     self.folder = folder
     self.checkpoints = folder / 'checkpoints'
     self._stderr = folder.with_name(f'{folder.name}_stderr.txt')
-    self._command = [
-      *(sys.executable, '-m', 'dance2wave.main'),
+    self._tool = tool
+    self._arguments = [
       '--config=configs/debug.py',
       f'--config.dataset.data_dir={data_dir}',
       f'--config.train.save_every={SAVE_EVERY}',
@@ -51,9 +73,13 @@ class Run:
 
   def start(self):
     """Start it; a shell's background job would not hear SIGINT."""
+    self._stderr.write_text('')  # Nobody reads what the one before has said.
+    if self._tool:
+      return Fork(self._tool, self._arguments, self._stderr)
+    command = [sys.executable, '-m', 'dance2wave.main', *self._arguments]
     with self._stderr.open('w') as stderr:
       return subprocess.Popen(
-        [sys.executable, '-c', HEARS_SIGINT, *self._command],
+        [sys.executable, '-c', HEARS_SIGINT, *command],
         cwd=ROOT,
         env=os.environ | {'JAX_PLATFORMS': 'cpu'},
         stdout=subprocess.DEVNULL,
@@ -180,9 +206,10 @@ def break_again_and_again(run, wanted, plan, seed):
   return costs, left, spent_s
 
 
-def unbroken(folder, data_dir, flags, steps):
+def unbroken(folder, data_dir, flags, steps, tool=None):
   """The metrics of a run that nobody stops."""
-  run = Run(folder, data_dir, *flags, '--config.train.save_every=1000')
+  flags = *flags, '--config.train.save_every=1000'
+  run = Run(folder, data_dir, *flags, tool=tool)
   run.finish(steps)
   assert [*run.lines()] == [*range(1, steps + 1)]
   return run.lines()
@@ -198,7 +225,7 @@ KILL, TERM, INT = signal.SIGKILL, signal.SIGTERM, signal.SIGINT
 
 
 def test_a_run_that_is_killed_and_stopped_loses_nothing(data_dir, tmp_path):
-  wanted = unbroken(tmp_path / 'whole', data_dir, SHORT, 12)
+  """Forks of one process, which imports; slow tests start each anew."""
   plan = [
     (KILL, 'compile'),
     (KILL, 'save'),
@@ -208,8 +235,10 @@ def test_a_run_that_is_killed_and_stopped_loses_nothing(data_dir, tmp_path):
     (KILL, 'step'),
     (KILL, 'start'),
   ]
-  run = Run(tmp_path / 'run', data_dir, *SHORT)
-  break_again_and_again(run, wanted, plan, seed=0)
+  with WarmTool('dance2wave.main', 'dance2wave.experiment') as tool:
+    wanted = unbroken(tmp_path / 'whole', data_dir, SHORT, 12, tool)
+    run = Run(tmp_path / 'run', data_dir, *SHORT, tool=tool)
+    break_again_and_again(run, wanted, plan, seed=0)
 
 
 @pytest.mark.slow

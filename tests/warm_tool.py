@@ -24,8 +24,9 @@ for name in sys.argv[2:]:
 for line in sys.stdin:
   job = json.loads(line)
   if 'wait' in job:
-    status = os.waitpid(job['wait'], 0)[1]
-    print(os.waitstatus_to_exitcode(status), flush=True)
+    pid, status = os.waitpid(job['wait'], os.WNOHANG * job['is_asked'])
+    code = os.waitstatus_to_exitcode(status) if pid else None
+    print(json.dumps(code), flush=True)
     continue
   pid = os.fork()
   if pid:
@@ -62,7 +63,7 @@ class WarmTool:
 
   def __init__(self, module, *imported):
     self._folder = tempfile.TemporaryDirectory(prefix='dance2wave-warm-')
-    self._files = {}
+    self._files, self._ended = {}, {}
     self._server = subprocess.Popen(
       [sys.executable, '-c', _SERVER, module, *imported],
       cwd=ROOT,
@@ -75,12 +76,12 @@ class WarmTool:
   def _ask(self, **job):
     self._server.stdin.write(json.dumps(job) + '\n')
     self._server.stdin.flush()
-    return int(self._server.stdout.readline())
+    return json.loads(self._server.stdout.readline())
 
-  def start(self, *arguments, environ=None):
-    """Start a run; return its pid."""
+  def start(self, *arguments, environ=None, stderr=None):
+    """Start a run, which says its errors to a file; return its pid."""
     base = pathlib.Path(self._folder.name) / str(len(self._files))
-    files = {'out': f'{base}.out', 'err': f'{base}.err'}
+    files = {'out': f'{base}.out', 'err': str(stderr or f'{base}.err')}
     pid = self._ask(
       argv=list(map(str, arguments)),
       environ=environ or dict(os.environ),
@@ -89,9 +90,15 @@ class WarmTool:
     self._files[pid] = files
     return pid
 
+  def poll(self, pid, *, is_asked=True):
+    """Return the exit status of a run, None while it goes on."""
+    if self._ended.get(pid) is None:
+      self._ended[pid] = self._ask(wait=pid, is_asked=is_asked)
+    return self._ended[pid]
+
   def wait(self, pid):
     """Wait for the end of a run; return what `subprocess.run` would."""
-    code = self._ask(wait=pid)
+    code = self.poll(pid, is_asked=False)
     out, err = (
       pathlib.Path(name).read_text() for name in self._files[pid].values()
     )
