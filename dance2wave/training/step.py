@@ -160,8 +160,10 @@ def _gradients(loss_fn, accumulate, params, batch, key):
   def add(total, index):
     return jax.tree.map(jnp.add, total, one_part(index)), None
 
-  first = one_part(jnp.int32(0))
-  return jax.lax.scan(add, first, jnp.arange(1, accumulate))[0]
+  # To begin with the first part would be to compile, and to hold, two of them.
+  shapes = jax.eval_shape(one_part, jnp.int32(0))
+  nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+  return jax.lax.scan(add, nothing, jnp.arange(accumulate))[0]
 
 
 def _loss_at(options, graphdef, mesh, is_joint, step):
