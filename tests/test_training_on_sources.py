@@ -28,7 +28,11 @@ def make_options(folder, name, manual_dir='', **train):
     'manual_dir': str(manual_dir),
     'crop_s': 1.0,
   }
-  config['pose']['describes'] = ('style', 'audio_features')
+  # What reaches the steps is of interest, and not how much they can learn.
+  config['pose'] |= {
+    'describes': ('style', 'audio_features'),
+    'num_blocks': 0,
+  }
   config['train'] |= {'pose_steps': 2, 'joint_steps': 2, **train}
   config['sample'] |= {'num_clips': 2, 'num_videos': 0}
   return options_lib.parse(config)
