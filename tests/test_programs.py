@@ -20,6 +20,7 @@ def test_another_seed_or_folder_needs_no_other_programs(programs):
     'seed': 3,
     'dataset__data_dir': 'elsewhere',
     'dataset__cache_bytes': 1,
+    'dataset__is_augmented': False,
     'sample__num_clips': 9,
     'train__init_from': ('a',),
     'train__save_every': 7,

@@ -16,7 +16,14 @@ from dance2wave.training.held_out import make_eval_step
 from dance2wave.training.state import TrainState
 
 # Options that no program depends on: what a run reads, writes and how often.
-_OF_DATASET = ('name', 'weights', 'data_dir', 'manual_dir', 'cache_bytes')
+_OF_DATASET = (
+  'name',
+  'weights',
+  'data_dir',
+  'manual_dir',
+  'cache_bytes',
+  'is_augmented',
+)
 _OF_TRAINING = (
   'init_from',
   'log_every',
