@@ -30,9 +30,6 @@ SIZES = {
   'train__batch_size': 8,
   'train__is_audio_only': True,
   'train__pose_steps': 0,
-  'wave__num_bands': 0,
-  'wave__is_levelled': False,
-  'wave__is_whitened': False,
 }
 
 
@@ -102,9 +99,7 @@ def whole():
   return measure(**SIZES)
 
 
-@pytest.mark.parametrize(
-  'parts, share', [(2, 0.7), pytest.param(4, 0.4, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize('parts, share', [(2, 0.7), (4, 0.4)])
 def test_parts_and_layers_that_are_made_again_save_activations(
   whole, parts, share
 ):

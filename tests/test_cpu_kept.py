@@ -7,9 +7,10 @@ import sys
 
 import jax
 import numba
+import numpy as np
 import pytest
 from command_line import ROOT
-from engine_cases import make_case
+from engine_cases import make_case, tokens
 
 from dance2wave.sampling import cpu, cpu_kept
 
@@ -26,7 +27,9 @@ print(sum(cpu.draw_clips.stats.cache_hits.values()))
 
 
 def test_a_second_process_has_the_kernel_and_draws_the_same():
-  sound = make_case(**_CASE).run(cpu.CpuEngine)  # It is now on disk.
+  case = make_case(**_CASE)
+  sound = case.run(cpu.CpuEngine)  # Its kernel is now on disk.
+  np.testing.assert_array_equal(tokens(sound), tokens(case.audio))
   done = subprocess.run(
     [sys.executable, '-W', 'error', '-c', _DRAW],
     cwd=ROOT,

@@ -60,12 +60,8 @@ def assert_close(found, wanted):
 def test_two_processes_train_what_one_of_two_devices_does_to_the_last_bit(
   data_dir, run_alone, tmp_path
 ):
-  run = tmp_path / 'run'
-  short = {
-    'train__pose_steps': 3,
-    'train__joint_steps': 0,
-    'pose__num_blocks': 0,
-  }
+  run, short = tmp_path / 'run', {'train__pose_steps': 3}
+  short['train__joint_steps'] = 0
   flags = flags_of(run, data_dir, short, mesh__data=2, train__save_every=2)
   finish_well(Hosts(2, 1, *flags))
   assert losses(run) == run_alone(**short, mesh__data=2)

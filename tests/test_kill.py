@@ -73,8 +73,8 @@ class Run:
 
   def start(self):
     """Start it; a shell's background job would not hear SIGINT."""
-    self._stderr.write_text('')  # Nobody reads what the one before has said.
     if self._tool:
+      self._stderr.write_text('')  # What the one before has said is not its.
       return Fork(self._tool, self._arguments, self._stderr)
     command = [sys.executable, '-m', 'dance2wave.main', *self._arguments]
     with self._stderr.open('w') as stderr:

@@ -24,7 +24,7 @@ for name in sys.argv[2:]:
 for line in sys.stdin:
   job = json.loads(line)
   if 'wait' in job:
-    pid, status = os.waitpid(job['wait'], os.WNOHANG * job['is_asked'])
+    pid, status = os.waitpid(job['wait'], 0 if job['blocks'] else os.WNOHANG)
     code = os.waitstatus_to_exitcode(status) if pid else None
     print(json.dumps(code), flush=True)
     continue
@@ -90,15 +90,15 @@ class WarmTool:
     self._files[pid] = files
     return pid
 
-  def poll(self, pid, *, is_asked=True):
+  def poll(self, pid, *, blocks=False):
     """Return the exit status of a run, None while it goes on."""
     if self._ended.get(pid) is None:
-      self._ended[pid] = self._ask(wait=pid, is_asked=is_asked)
+      self._ended[pid] = self._ask(wait=pid, blocks=blocks)
     return self._ended[pid]
 
   def wait(self, pid):
     """Wait for the end of a run; return what `subprocess.run` would."""
-    code = self.poll(pid, is_asked=False)
+    code = self.poll(pid, blocks=True)
     out, err = (
       pathlib.Path(name).read_text() for name in self._files[pid].values()
     )
