@@ -1,6 +1,8 @@
 import dataclasses
 import fractions
 import resource
+import threading
+from concurrent import futures
 
 import numpy as np
 import pytest
@@ -572,6 +574,19 @@ def test_corrupted_pictures_are_noticed_while_reading(shared_data):
   frames = video.read_frames(shared_data / 'decord/corrupted.mp4')
   with pytest.raises(InputError, match=r'corrupted\.mp4 cannot be decoded'):
     list(frames)
+
+
+def test_pictures_are_converted_without_threads_for_each(tmp_path):
+  path, count = tmp_path / 'long.mp4', 300
+  mux.write_video(path, _frames(count), _times(count), None)
+
+  def newest_thread():
+    with futures.ThreadPoolExecutor(1) as threads:
+      return threads.submit(threading.get_native_id).result()
+
+  before = newest_thread()
+  assert sum(1 for _ in video.read_frames(path)) == count
+  assert newest_thread() - before < count
 
 
 def test_frames_that_decode_to_nothing_are_noticed(tmp_path, monkeypatch):

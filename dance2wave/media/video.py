@@ -6,6 +6,7 @@ duration  last frame's time + that frame's own duration - first's time
 """
 
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Iterator
 
@@ -227,9 +228,19 @@ def read_frames(
 
 
 def _decode(info: VideoInfo) -> Iterator[tuple[float, np.ndarray]]:
+  from av.video.reformatter import VideoReformatter
+
   turned = info.rotation_deg % 180
   size = (info.height, info.width) if turned else (info.width, info.height)
   num_read, last_s = 0, -1.0
+  # Threads, which it would make for every picture, take longer than it does.
+  convert = functools.partial(
+    VideoReformatter().reformat,
+    width=size[0],
+    height=size[1],
+    format='rgb24',
+    threads=1,
+  )
   with open_media(info.path) as container:
     stream = container.streams[info.video_stream_index]
     stream.thread_type = 'AUTO'
@@ -237,7 +248,7 @@ def _decode(info: VideoInfo) -> Iterator[tuple[float, np.ndarray]]:
       time_s = _time_of(frame, num_read, info)
       if time_s <= last_s:
         continue
-      rgb_HWC = frame.reformat(*size, format='rgb24').to_ndarray()
+      rgb_HWC = convert(frame).to_ndarray()
       rgb_HWC = np.rot90(rgb_HWC, info.rotation_deg // 90)
       yield time_s, np.ascontiguousarray(rgb_HWC)
       num_read, last_s = num_read + 1, time_s
