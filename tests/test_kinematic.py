@@ -299,12 +299,23 @@ def test_density_and_single_beats_fool_one_direction_each():
 def test_chance_is_what_theory_says():
   # Mean of exp(-d^2 / 2 sigma^2) over a period, far larger than sigma.
   dance_s, sound_s = np.arange(0.1, 30, 0.5), np.arange(0.3, 30, 0.6)
-  chance = kinematic.alignment_chance(dance_s, sound_s, 30.0, num_shifts=500)
+  chance = kinematic.alignment_chance(dance_s, sound_s, 30.0)
   area_s = np.sqrt(2 * np.pi) * 0.05
   assert chance.motion_to_sound == pytest.approx(area_s / 0.6, abs=0.01)
   assert chance.sound_to_motion == pytest.approx(area_s / 0.5, abs=0.01)
-  lone = kinematic.alignment_chance([5.0], [5.0], 10.0, num_shifts=500)
+  lone = kinematic.alignment_chance([5.0], [5.0], 10.0)
   assert lone == pytest.approx([area_s / 10] * 3, rel=0.01)
+
+
+@pytest.mark.parametrize(
+  'duration_s, bpm', [(100, 120), (120, 100), (60, 100), (30, 100), (40, 150)]
+)
+def test_chance_is_the_same_however_long_a_regular_dance_is(duration_s, bpm):
+  period_s = 60 / bpm
+  beats_s = np.arange(period_s / 2, duration_s, period_s)
+  chance = kinematic.alignment_chance(beats_s, beats_s, duration_s)
+  area_s = np.sqrt(2 * np.pi) * 0.05
+  assert chance.harmonic == pytest.approx(area_s / period_s, abs=0.01)
 
 
 def test_sound_on_the_dance_is_above_chance():

@@ -243,6 +243,11 @@ def _distance(from_s: np.ndarray, to_s: np.ndarray) -> np.ndarray:
   return np.minimum(np.abs(from_s - low_s), np.abs(high_s - from_s))
 
 
+def _check_positive(name: str, value: float, what: str) -> None:
+  if not value > 0:
+    raise InputError(f'{name} is {value}; expected a {what}, above 0')
+
+
 def alignment(
   motion_beats_s: np.ndarray,
   sound_beats_s: np.ndarray,
@@ -264,11 +269,8 @@ def alignment(
     nothing. All 0 without sound beats: silence follows no dance, and must not
     drop out of a mean.
   """
+  _check_positive('sigma_s', sigma_s, 'width, for example 0.05')
   motion_s, sound_s = np.sort(motion_beats_s), np.sort(sound_beats_s)
-  if not sigma_s > 0:
-    raise InputError(
-      f'sigma_s is {sigma_s}; expected a positive width; use for example 0.05'
-    )
   if not len(motion_s):
     return Alignment(np.nan, np.nan, np.nan)
   if not len(sound_s):
@@ -287,8 +289,6 @@ def alignment_chance(
   sound_beats_s: np.ndarray,
   duration_s: float,
   sigma_s: float = 0.05,
-  *,
-  num_shifts: int = 100,
 ) -> Alignment:
   """Return the mean `alignment` over circular shifts of the sound.
 
@@ -296,13 +296,13 @@ def alignment_chance(
   this is above 0 if the sound follows the dance, and 0 in the mean if not.
   Regular beats far more than sigma apart are found with sqrt(2 pi) sigma
   times their rate. Beats are within 0 to duration_s, where the sound begins
-  again; the shifts are spaced evenly over it, so that no seed is needed.
+  again; the shifts are spaced evenly over it, so that no seed is needed, and
+  by at most sigma: wider, all may find the same phase of regular beats.
   """
-  if not duration_s > 0:
-    raise InputError(
-      f'duration_s is {duration_s}; expected the length of the clip, above 0'
-    )
+  _check_positive('duration_s', duration_s, 'length of the clip')
+  _check_positive('sigma_s', sigma_s, 'width, for example 0.05')
   sound_s = np.asarray(sound_beats_s, np.float64)
+  num_shifts = max(100, int(duration_s / sigma_s))
   shifts_s = (np.arange(num_shifts) + 0.5) / num_shifts * duration_s
   scores = [
     alignment(motion_beats_s, (sound_s + shift_s) % duration_s, sigma_s)
