@@ -59,8 +59,9 @@ def main(argv: list[str]) -> None:
       list(LEVERS) if _LEVERS.value is None else _LEVERS.value,
       _seeds(),
       _SHARE.value,
+      _NUM_CLIPS.value,
     )
-    failed = ablation.run(tasks, _NUM_CLIPS.value, _JOBS.value)
+    failed = ablation.run(tasks, _JOBS.value)
     table = ablation.format_table(tasks)
     (output / 'table.md').write_text(table + '\n')
     print(table)

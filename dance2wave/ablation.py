@@ -34,7 +34,7 @@ _BASE = 'as it is'
 FIGURES = {
   'beat_f70': 'F70',
   'beat_f35': 'F35',
-  'beat_f70_shuffled': 'of others',
+  'beat_f70_other_dance': 'of others',
   'phase_median_abs_ms': 'phase, ms',
   'tempo_acc1': 'tempo',
   'loudness_motion': 'loudness',
@@ -64,16 +64,28 @@ class Task:
 
   @property
   def result(self) -> pathlib.Path:
-    """Where the figures go."""
-    return self.output / f'{self.lever.replace(" ", "_")}-{self.seed}.json'
+    """Where the figures go; those of other options go elsewhere."""
+    digest = _digest(options_lib.to_dict(self.options))
+    name = self.lever.replace(' ', '_')
+    return self.output / f'{name}-{self.seed}-{digest}.json'
 
   @property
   def workdir(self) -> pathlib.Path:
     """Of the run; levers of sampling alone have that of their base."""
     values = options_lib.to_dict(self.options)
     del values['sample']
-    digest = hashlib.sha256(json.dumps(values).encode()).hexdigest()
-    return self.output / 'runs' / digest[:16]
+    return self.output / 'runs' / _digest(values)
+
+  @property
+  def classifier(self) -> pathlib.Path:
+    """Where the classifier of the dataset's styles is, if there is one."""
+    dataset, rate_hz = self.options.dataset, self.options.sample_rate_hz
+    digest = _digest([dataset.names[0], dataset.data_dir, rate_hz])
+    return self.output / f'classifier-{digest}.npz'
+
+
+def _digest(values) -> str:
+  return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:16]
 
 
 def changed(values: dict, changes) -> Options:
@@ -119,6 +131,7 @@ def plan(
   levers: Sequence[str],
   seeds: Sequence[int],
   share: float,
+  num_clips: int,
 ) -> list[Task]:
   """Return the tasks of an ablation, whose runs cost the same.
 
@@ -128,6 +141,7 @@ def plan(
     levers: names of `LEVERS`; the config as it is comes first in any case.
     seeds: of each.
     share: of the config's steps that are trained.
+    num_clips: of the validation split that are scored.
 
   Raises:
     InputError: an unknown lever, or one that the config does not allow.
@@ -143,7 +157,8 @@ def plan(
     pose_steps=max(1, round(share * options.train.pose_steps)),
     joint_steps=max(1, round(share * options.train.joint_steps)),
   )
-  base = dataclasses.replace(options, train=train)
+  sample = dataclasses.replace(options.sample, num_clips=num_clips)
+  base = dataclasses.replace(options, train=train, sample=sample)
   counts = train.pose_steps, train.joint_steps
   spent = tuple(n * cost for n, cost in zip(counts, _cost(base)))
   values, tasks = options_lib.to_dict(base), []
@@ -159,17 +174,16 @@ def plan(
   return tasks
 
 
-def _score(task: Task, num_clips: int) -> dict[str, float]:
+def _score(task: Task) -> dict[str, float]:
   """Return the figures of a finished run on the validation split."""
   from dance2wave import counterfactuals, evaluation, experiment
-  from dance2wave.metrics import ruler
+  from dance2wave.metrics import ruler, whole_set
   from dance2wave.metrics.style_classifier import StyleClassifier
   from dance2wave.sampling import offline
   from dance2wave.training import warm_start
 
   trained, graphdef, params = warm_start.load_ema(task.workdir)
-  sample = dataclasses.replace(task.options.sample, num_clips=num_clips)
-  options = dataclasses.replace(trained, sample=sample)
+  options = dataclasses.replace(trained, sample=task.options.sample)
   clips = experiment.read_clips(options, 'validation')
   began = time.process_time()
   generator = offline.Generator(
@@ -185,16 +199,13 @@ def _score(task: Task, num_clips: int) -> dict[str, float]:
     key: float(np.nanmean([row[key] for row in rows]))
     for key in ('beat_f70', 'beat_f35', 'tempo_acc1', 'loudness_motion')
   }
-  figures |= ruler.of_the_set(scored, rows, heard)
-  classifier = task.output / 'classifier.npz'
-  if classifier.exists():
-    _, obeyed = counterfactuals.ask_styles(
-      options,
-      generator,
-      [clip.clip.pose_FJD for clip in clips],
-      StyleClassifier.load(classifier),
-    )
-    figures['style_obeyed'] = float(np.mean(obeyed))
+  figures |= whole_set.of_the_set(scored, rows, heard)
+  if task.classifier.exists():
+    listener = StyleClassifier.load(task.classifier)
+    poses = [clip.clip.pose_FJD for clip in clips]
+    asked = counterfactuals.ask_styles(options, generator, poses, listener)
+    if obeyed := listener.is_heard(*asked):
+      figures['style_obeyed'] = float(np.mean(obeyed))
   return figures | {'seconds_sample': seconds}
 
 
@@ -203,7 +214,7 @@ def _end_with_the_parent() -> None:
   os._exit(1)
 
 
-def _train_and_score(tasks: Sequence[Task], num_clips: int) -> None:
+def _train_and_score(tasks: Sequence[Task]) -> None:
   """Do tasks that share a run; what they print goes to a file."""
   from dance2wave import compiled, experiment
   from dance2wave.training.workdir import write_json
@@ -228,16 +239,14 @@ def _train_and_score(tasks: Sequence[Task], num_clips: int) -> None:
       key: figures[key] for key in (*FIGURES, 'num_steps') if key in figures
     }
     for task in tasks:
-      write_json(task.result, figures | _score(task, num_clips))
+      write_json(task.result, figures | _score(task))
 
 
-def _in_a_process(
-  tasks: Sequence[Task], num_clips: int, cores: Sequence[int]
-) -> str:
+def _in_a_process(tasks: Sequence[Task], cores: Sequence[int]) -> str:
   """Do tasks in a process of its own; return what went wrong, or ''."""
   os.sched_setaffinity(0, cores)  # of this thread, which a child inherits
   context = multiprocessing.get_context('spawn')
-  process = context.Process(target=_train_and_score, args=(tasks, num_clips))
+  process = context.Process(target=_train_and_score, args=(tasks,))
   process.start()
   process.join()
   if process.exitcode == 0:
@@ -245,12 +254,11 @@ def _in_a_process(
   return f'exit status {process.exitcode}; see {tasks[0].workdir / "log.txt"}'
 
 
-def run(tasks: Sequence[Task], num_clips: int, jobs: int) -> dict[str, str]:
+def run(tasks: Sequence[Task], jobs: int) -> dict[str, str]:
   """Do all tasks that have no result yet; return what failed, by lever.
 
   Args:
     tasks: from `plan`.
-    num_clips: of the validation split that are scored.
     jobs: runs at a time.
   """
   from dance2wave import evaluation, experiment
@@ -258,7 +266,7 @@ def run(tasks: Sequence[Task], num_clips: int, jobs: int) -> dict[str, str]:
   options, output = tasks[0].options, tasks[0].output
   output.mkdir(parents=True, exist_ok=True)
   experiment.prepare_datasets(options)
-  classifier = output / 'classifier.npz'
+  classifier = tasks[0].classifier
   if not classifier.exists():
     fitted = evaluation.train_classifier(
       options.dataset.names[0],
@@ -277,7 +285,7 @@ def run(tasks: Sequence[Task], num_clips: int, jobs: int) -> dict[str, str]:
   def do(group):
     mine = free.pop()
     try:
-      return group, _in_a_process(group, num_clips, mine)
+      return group, _in_a_process(group, mine)
     finally:
       free.append(mine)
 

@@ -1,10 +1,10 @@
 """What the sound does when the dance is changed, which nobody reports.
 
 Every dance is played as it is and changed; both sounds are drawn with the same
-random numbers, so that what differs is the dance.
+random numbers, so that what differs is the dance. Beside each figure stands
+what a sound gets that does not notice, and that of another dance.
 """
 
-import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -17,8 +17,9 @@ from dance2wave.changes import (
   still,
   stretched,
 )
-from dance2wave.metrics import embedding, sound, statistics, timing
+from dance2wave.metrics import embedding, follow, sound
 from dance2wave.metrics.beat_detector import detect_beats
+from dance2wave.metrics.groups import next_of_others
 from dance2wave.metrics.report_tables import Figure
 from dance2wave.metrics.style_classifier import StyleClassifier
 from dance2wave.options import Options
@@ -29,60 +30,49 @@ from dance2wave.sampling.offline import Generator
 SHIFTS_S = (-0.3, -0.16, 0.16, 0.3)
 STRETCHES = (0.85, 1.15)
 ENERGIES_DB = (-30.0, -22.0)
-TURNING_BPM, TEMPO_TOLERANCE = 105.0, 0.04
 NUM_SEEDS = 3
-# Tempi that dancers keep; faster or slower ones are heard an octave off.
-TEMPI_BPM = (70.0, 170.0)
 
 Sounds = Sequence[np.ndarray]
 
 
-def _later_s(
-  before_s: np.ndarray, after_s: np.ndarray, shift_s: float
-) -> float:
-  """Return how much later beats became, looked for around `shift_s`."""
-  if len(before_s) < 2 or not len(after_s):
-    return math.nan
-  errors_s, _ = timing.phase_errors_s(before_s + shift_s, after_s)
-  return shift_s + float(np.median(errors_s)) if len(errors_s) else math.nan
+class _Dances:
+  """Dances that are played again and again.
 
-
-def _slope(x: Sequence[float], y: Sequence[float]) -> float:
-  """Return the slope of the line through 0 that fits best; NaN left out."""
-  x, y = np.asarray(x, float), np.asarray(y, float)
-  known = np.isfinite(y)
-  return (
-    float(x[known] @ y[known] / (x[known] @ x[known]))
-    if known.any()
-    else (math.nan)
-  )
-
-
-def _ratio(before_s: np.ndarray, after_s: np.ndarray, factor: float) -> float:
-  """Return the logarithm of how much longer the median interval became.
-
-  Not a number where the stretched tempo would be none that dancers have.
+  Attributes:
+    options: of the model.
+    generator: of sounds.
+    poses: of each dance.
+    others: another dance for each, None where there is none.
+    plain: sounds of the dances as they are.
+    beats: of these.
   """
-  periods = [statistics.median_period_s(b) for b in (before_s, after_s)]
-  slowest_bpm, fastest_bpm = TEMPI_BPM
-  if not slowest_bpm <= 60 / (periods[0] * factor) <= fastest_bpm:
-    return math.nan
-  return float(np.log(periods[1] / periods[0]))
 
+  def __init__(self, options, generator, clips):
+    self.options, self.generator = options, generator
+    self.poses = [clip.clip.pose_FJD for clip in clips]
+    self.others = next_of_others([clip.clip.group for clip in clips])
+    self.plain = self.play()
+    self.beats = self.hear(self.plain)
 
-def _figure(
-  key: str,
-  name: str,
-  values: Sequence[float],
-  better: str,
-  unit: str,
-  what: str,
-) -> Figure:
-  known = np.isfinite(values).any()
-  interval = (
-    statistics.bootstrap_interval(values)[:3] if known else (math.nan,) * 3
-  )
-  return Figure(key, name, *interval, better, unit, what)
+  def play(
+    self, change: Callable[[np.ndarray], np.ndarray] | None = None, **asked
+  ) -> Sounds:
+    """Play all dances, changed, with what is asked for."""
+    poses = [change(p) for p in self.poses] if change else self.poses
+    return play_poses(self.options, self.generator, poses, **asked)
+
+  def hear(self, sounds: Sounds) -> list[np.ndarray]:
+    """Return the beats of each sound."""
+    rate_hz = self.options.sample_rate_hz
+    return [np.asarray(detect_beats(audio_T, rate_hz)) for audio_T in sounds]
+
+  def beside_chance(self, compare, after_SC):
+    """Compare beats after changes with those before, and beside chance."""
+    return follow.beside_chance(compare, self.beats, after_SC, self.others)
+
+  def loudness_db(self, sounds: Sounds) -> list[float]:
+    """Return the loudness of each sound."""
+    return [sound.loudness_db(s, self.options.sample_rate_hz) for s in sounds]
 
 
 def measure(
@@ -99,87 +89,69 @@ def measure(
     clips: whole test dances.
     classifier: of styles; without it nothing is said of swapped styles.
   """
-  poses = [clip.clip.pose_FJD for clip in clips]
-  rate_hz, pose_rate_hz = options.sample_rate_hz, options.pose_rate_hz
-
-  def play(change: Callable[[np.ndarray], np.ndarray]) -> Sounds:
-    return play_poses(options, generator, [change(p) for p in poses])
-
-  def hear(sounds: Sounds) -> list[np.ndarray]:
-    return [np.asarray(detect_beats(audio_T, rate_hz)) for audio_T in sounds]
-
-  def same_beats(sounds: Sounds) -> list[float]:
-    pairs = zip(before_s, hear(sounds))
-    return [timing.beat_f(b, a) if len(b) > 1 else math.nan for b, a in pairs]
-
-  plain = play(lambda pose_FJD: pose_FJD)
-  before_s = hear(plain)
-  figures = _shift_figures(play, hear, before_s, pose_rate_hz)
-  figures += _stretch_figures(play, hear, before_s)
+  dances = _Dances(options, generator, clips)
+  figures = _shift_figures(dances) + _stretch_figures(dances)
+  mirrored_beats = dances.hear(dances.play(mirrored))
   figures.append(
-    _figure(
+    follow.make_figure(
       'mirror_f70',
       'mirrored dancer: same beats',
-      same_beats(play(mirrored)),
+      dances.beside_chance(follow.same_beats, [mirrored_beats]),
       'higher',
       '',
       'F at 70 ms of the beats against those of the dance as it is',
     )
   )
-  figures += _loudness_figures(play, plain, rate_hz)
-  figures += _asked_figures(options, generator, poses, before_s)
-  figures.append(_diversity_figure(options, generator, poses, plain))
+  figures += _loudness_figures(dances)
+  figures += _asked_figures(dances)
+  figures.append(_diversity_figure(dances))
   if classifier:
-    figures += _style_figures(options, generator, poses, same_beats, classifier)
+    figures += _style_figures(dances, classifier)
   return figures
 
 
-def _shift_figures(play, hear, before_s, pose_rate_hz) -> list[Figure]:
-  later = []
-  for shift_s in SHIFTS_S:
-    frames = round(shift_s * pose_rate_hz)
-    after_s = hear(play(lambda p, n=frames: shifted(p, n)))
-    true_s = frames / pose_rate_hz
-    pairs = zip(before_s, after_s)
-    later.append([_later_s(b, a, true_s) for b, a in pairs])
-  later_SC, shifts = (
-    np.array(later),
-    np.round(np.array(SHIFTS_S) * pose_rate_hz) / pose_rate_hz,
+def _shift_figures(dances: _Dances) -> list[Figure]:
+  rate_hz = dances.options.pose_rate_hz
+  frames = [round(shift_s * rate_hz) for shift_s in SHIFTS_S]
+  after_SC = [
+    dances.hear(dances.play(lambda p, n=n: shifted(p, n))) for n in frames
+  ]
+  shifts_s = np.array(frames) / rate_hz
+  slopes, residuals_ms = (
+    dances.beside_chance(follow.shifts_of_beats(shifts_s, which), after_SC)
+    for which in (False, True)
   )
-  slopes = [_slope(shifts, column) for column in later_SC.T]
-  residuals_ms = 1000 * np.nanmedian(np.abs(later_SC - shifts[:, None]), axis=0)
   return [
-    _figure(
-      'shift_slope',
-      'dance shifted by d: beats shift by',
-      slopes,
-      '',
-      'd',
-      'slope over -300 to 300 ms; 1 is right',
-    ),
-    _figure(
+    follow.make_figure(
       'shift_residual_ms',
-      'what is left of the shift',
+      'dance shifted: what is left of the shift of the beats',
       residuals_ms,
       'lower',
       'ms',
       'median distance from the shift',
     ),
+    follow.make_figure(
+      'shift_slope',
+      'dance shifted by d: beats shift by',
+      slopes,
+      '',
+      'd',
+      'slope over -300 to 300 ms; 1 is right, and near 1 by chance, because '
+      'beats are looked for around the shift: read what is left of it',
+    ),
   ]
 
 
-def _stretch_figures(play, hear, before_s) -> list[Figure]:
-  ratios = []
-  for factor in STRETCHES:
-    after_s = hear(play(lambda p, f=factor: stretched(p, f)))
-    pairs = zip(before_s, after_s)
-    ratios.append([_ratio(b, a, factor) for b, a in pairs])
-  slopes = [_slope(np.log(STRETCHES), column) for column in np.array(ratios).T]
+def _stretch_figures(dances: _Dances) -> list[Figure]:
+  after_SC = [
+    dances.hear(dances.play(lambda p, f=f: stretched(p, f))) for f in STRETCHES
+  ]
+  compare = follow.stretches_of_beats(STRETCHES)
   return [
-    _figure(
+    follow.make_figure(
       'stretch_slope',
       'dance stretched: beat interval stretches',
-      slopes,
+      dances.beside_chance(compare, after_SC),
       '',
       '',
       'slope of logarithms over 0.85 and 1.15; 1 is right; only where the '
@@ -188,27 +160,26 @@ def _stretch_figures(play, hear, before_s) -> list[Figure]:
   ]
 
 
-def _loudness_figures(play, plain, rate_hz) -> list[Figure]:
-  def change_db(change) -> list[float]:
-    pairs = zip(plain, play(change))
-    return [
-      sound.loudness_db(a, rate_hz) - sound.loudness_db(b, rate_hz)
-      for b, a in pairs
-    ]
+def _loudness_figures(dances: _Dances) -> list[Figure]:
+  plain_db = np.array(dances.loudness_db(dances.plain))
+
+  def louder_db(change):
+    changed_db = np.array(dances.loudness_db(dances.play(change)))
+    return {'': changed_db - plain_db, 'unchanged': plain_db - plain_db}
 
   return [
-    _figure(
+    follow.make_figure(
       'still_db',
       'still body: louder by',
-      change_db(still),
+      louder_db(still),
       'lower',
       'dB',
       'the first pose held',
     ),
-    _figure(
+    follow.make_figure(
       'grown_db',
       f'movement {GROWTH} times as large: louder by',
-      change_db(grown),
+      louder_db(grown),
       'higher',
       'dB',
       'every joint that much farther from its mean',
@@ -216,74 +187,60 @@ def _loudness_figures(play, plain, rate_hz) -> list[Figure]:
   ]
 
 
-def _asked_figures(options, generator, poses, before_s) -> list[Figure]:
+def _asked_figures(dances: _Dances) -> list[Figure]:
   """Ask for energies, and for the other octave of the tempo that is heard."""
-  rate_hz = options.sample_rate_hz
-  levels_db = []
-  for energy_db in ENERGIES_DB:
-    wanted = [energy_db] * len(poses)
-    sounds = play_poses(options, generator, poses, energy_db=wanted)
-    levels_db.append([sound.loudness_db(a, rate_hz) for a in sounds])
-  slopes = np.diff(levels_db, axis=0)[0] / np.diff(ENERGIES_DB)[0]
-  asked = [_other_octave_bpm(beats_s) for beats_s in before_s]
-  sounds = play_poses(options, generator, poses, tempo_bpm=asked)
-  kept = [
-    _is_tempo(detect_beats(audio_T, rate_hz), bpm)
-    for audio_T, bpm in zip(sounds, asked)
+  levels_db = [
+    dances.loudness_db(dances.play(energy_db=[energy_db] * len(dances.poses)))
+    for energy_db in ENERGIES_DB
   ]
+  slopes = np.diff(levels_db, axis=0)[0] / np.diff(ENERGIES_DB)[0]
+  asked = [follow.other_octave_bpm(beats_s) for beats_s in dances.beats]
+  heard = dances.hear(dances.play(tempo_bpm=asked))
   return [
-    _figure(
+    follow.make_figure(
       'energy_slope',
       'energy asked for: loudness follows',
-      slopes,
+      {'': slopes, 'unchanged': 0 * slopes},
       '',
       '',
       f'change of loudness from {ENERGIES_DB[0]:g} to {ENERGIES_DB[1]:g} dB, '
       'as a share of it; 1 is right',
     ),
-    _figure(
+    follow.make_figure(
       'other_octave_obeyed',
       'twice or half the tempo asked for: it is heard',
-      kept,
+      dances.beside_chance(follow.is_other_octave, [heard]),
       '',
       '',
-      'share within 4 %; the dance has its own tempo, and contradicts',
+      'share within 4 %; the dance has its own tempo, and contradicts; only '
+      'where the detector hears beats of the tempo that is asked for',
     ),
   ]
 
 
-def _other_octave_bpm(beats_s: np.ndarray) -> float:
-  """Return twice the tempo of slow beats, half that of fast ones."""
-  bpm = 60 / statistics.median_period_s(beats_s)
-  return bpm * (2 if bpm < TURNING_BPM else 0.5)
-
-
-def _is_tempo(beats_s: np.ndarray, bpm: float) -> float:
-  if not math.isfinite(bpm):
-    return math.nan
-  heard_bpm = 60 / statistics.median_period_s(np.asarray(beats_s))
-  return float(abs(heard_bpm / bpm - 1) <= TEMPO_TOLERANCE)
-
-
-def _diversity_figure(options, generator, poses, plain) -> Figure:
+def _diversity_figure(dances: _Dances) -> Figure:
   """Play the same dance with other random numbers."""
-  first = options.sample.seed
-  takes = [plain] + [
-    play_poses(options, generator, poses, seed=first + n)
-    for n in range(1, NUM_SEEDS)
+  first, rate_hz = dances.options.sample.seed, dances.options.sample_rate_hz
+  takes = [dances.plain] + [
+    dances.play(seed=first + n) for n in range(1, NUM_SEEDS)
   ]
-  rate_hz = options.sample_rate_hz
   differences = [
     embedding.diversity(embedding.embed(list(of_clip), rate_hz))
     for of_clip in zip(*takes)
   ]
-  return _figure(
+  found = {'': differences}
+  if len(dances.plain) > 1:
+    found['shuffled'] = [
+      embedding.diversity(embedding.embed(list(dances.plain), rate_hz))
+    ]
+  return follow.make_figure(
     'seed_diversity',
     'other seeds: how different the sounds of one dance are',
-    differences,
+    found,
     '',
     '',
-    f'mean distance of log-mel statistics over {NUM_SEEDS} seeds',
+    f'mean distance of log-mel statistics over {NUM_SEEDS} seeds; shuffled is '
+    'that of different dances',
   )
 
 
@@ -292,29 +249,34 @@ def ask_styles(
   generator: Generator,
   poses: Sequence[np.ndarray],
   classifier: StyleClassifier,
-) -> tuple[list[np.ndarray], list[float]]:
+) -> tuple[Sounds, list[str]]:
   """Ask for every style in turn, one dance after the other.
 
   Returns:
-    The sounds, and for each 1 where the classifier hears what was asked for.
+    The sounds, and the style that was asked for of each. Nothing where the
+    model and the classifier share no style.
   """
   known = [s for s in options.styles if s in classifier.styles]
-  asked = [options.styles.index(style) for style in known]
-  sounds = play_poses(options, generator, poses, asked)
-  obeyed = [
-    float(classifier.predict(audio_T)[0] == known[index % len(known)])
-    for index, audio_T in enumerate(sounds)
-  ]
-  return sounds, obeyed
+  if not known:
+    return [], []
+  asked = [known[index % len(known)] for index in range(len(poses))]
+  places = [options.styles.index(style) for style in known]
+  return play_poses(options, generator, poses, places), asked
 
 
-def _style_figures(
-  options, generator, poses, same_beats, classifier
-) -> list[Figure]:
-  sounds, obeyed = ask_styles(options, generator, poses, classifier)
-  chance = 1 / len({*options.styles} & {*classifier.styles})
+def _style_figures(dances: _Dances, classifier) -> list[Figure]:
+  sounds, asked = ask_styles(
+    dances.options, dances.generator, dances.poses, classifier
+  )
+  if not asked:
+    return []
+  chance = 1 / len(set(dances.options.styles) & set(classifier.styles))
+  obeyed = {
+    '': classifier.is_heard(sounds, asked),
+    'unchanged': classifier.is_heard(dances.plain, asked),
+  }
   return [
-    _figure(
+    follow.make_figure(
       'style_obeyed',
       'style asked for is heard',
       obeyed,
@@ -323,10 +285,10 @@ def _style_figures(
       'by our classifier; every dance is asked for one style, so that chance '
       f'is {chance:.2f}',
     ),
-    _figure(
+    follow.make_figure(
       'style_f70',
       'style asked for: same beats',
-      same_beats(sounds),
+      dances.beside_chance(follow.same_beats, [dances.hear(sounds)]),
       'higher',
       '',
       'F at 70 ms of the beats against those without a style',

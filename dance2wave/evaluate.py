@@ -26,7 +26,12 @@ _DATA_DIR = flags.DEFINE_string('tfds_dir', None, 'Where --controls was built.')
 _OUTPUT = flags.DEFINE_string(
   'output', None, 'Folder of the report; WORKDIR/evaluation for a model.'
 )
-_NUM_CLIPS = flags.DEFINE_integer('num_clips', 64, 'Test clips.', lower_bound=2)
+_NUM_CLIPS = flags.DEFINE_integer(
+  'num_clips',
+  None,
+  'How many are scored; if not given 64 test clips, or all of a folder.',
+  lower_bound=2,
+)
 _NUM_CHANGED = flags.DEFINE_integer(
   'num_changed', 16, 'Of them, whose dance is changed; 0 = none.', lower_bound=0
 )
@@ -36,6 +41,10 @@ _NUM_LONG = flags.DEFINE_integer(
 _MULTIHOST = flags.DEFINE_bool(
   'multihost', False, 'This is one of several processes that share the clips.'
 )
+
+
+def _num_clips() -> int:
+  return _NUM_CLIPS.value or 64
 
 
 def _output() -> pathlib.Path:
@@ -54,7 +63,7 @@ def _model() -> tuple[pathlib.Path, dict]:
   output = pathlib.Path(_OUTPUT.value or workdir / 'evaluation')
   with hosts.joined(_MULTIHOST.value):
     return output, evaluation_of_model.write(
-      workdir, output, _NUM_CLIPS.value, _NUM_CHANGED.value, _NUM_LONG.value
+      workdir, output, _num_clips(), _NUM_CHANGED.value, _NUM_LONG.value
     )
 
 
@@ -64,7 +73,7 @@ def _folder() -> tuple[pathlib.Path, dict]:
   output = _output()
   sounds = pathlib.Path(_AUDIO.value or _VIDEOS.value)
   dances = pathlib.Path(_POSES.value or _VIDEOS.value or sounds)
-  clips = evaluation.clips_of_folder(sounds, dances)
+  clips = evaluation.clips_of_folder(sounds, dances, _NUM_CLIPS.value)
   return output, evaluation.write(output, f'Sounds of {sounds}', clips)
 
 
@@ -73,7 +82,7 @@ def _controls() -> tuple[pathlib.Path, dict]:
 
   output = _output()
   return output, evaluation.write_controls(
-    output, _CONTROLS.value, _DATA_DIR.value, _NUM_CLIPS.value
+    output, _CONTROLS.value, _DATA_DIR.value, _num_clips()
   )
 
 

@@ -6,6 +6,7 @@ a dataset's originals ────────┘
 """
 
 import dataclasses
+import glob
 import importlib.metadata
 import math
 import pathlib
@@ -24,7 +25,7 @@ from dance2wave.datasets.workers import WorkerDied, ordered_map
 from dance2wave.errors import InputError
 from dance2wave.media.audio import read_audio
 from dance2wave.media.clip import Waveform, fit_samples, num_samples
-from dance2wave.metrics import report, ruler, showcase
+from dance2wave.metrics import report, ruler, showcase, whole_set
 from dance2wave.metrics.controls import CONTROLS
 from dance2wave.metrics.style_classifier import (
   StyleClassifier,
@@ -71,6 +72,7 @@ def scored(
     original_T=clip.audio_T if ready.has_audio else None,
     beats_s=ready.beats_s,
     style=ready.labels[0] if ready.labels else '',
+    group=ready.group,
   )
 
 
@@ -87,15 +89,16 @@ def clips_of_dataset(
 
 
 def clips_of_folder(
-  sounds: pathlib.Path, dances: pathlib.Path
+  sounds: pathlib.Path, dances: pathlib.Path, num_clips: int | None = None
 ) -> list[ruler.Scored]:
-  """Return every sound of a folder with the dance of the same stem.
+  """Return the first sounds of a folder with the dances of the same stems.
 
   A video is a sound and a dance; its poses are found, or read from the pose
-  file of its stem.
+  file of its stem. What cannot be read, or has no sound or no dance, is left
+  out with one line.
 
   Raises:
-    InputError: no sound, or one without a dance.
+    InputError: no sound, or none that can be scored.
   """
   for folder in (sounds, dances):
     if not folder.is_dir():
@@ -110,26 +113,38 @@ def clips_of_folder(
       f'{sounds} holds no sound; expected files ending in {", ".join(known)}; '
       'give another folder'
     )
-  return [
-    _of_files(path, _dance_of(path, dances))
-    for path in tqdm.tqdm(paths, desc='read', unit='clip')
-  ]
+  found, reason = [], ''
+  for path in tqdm.tqdm(paths[:num_clips], desc='read', unit='clip'):
+    try:
+      found.append(_of_file(path, dances))
+    except InputError as error:
+      reason = str(error)
+      logging.warning('left out: %s', reason)
+  if not found:
+    raise InputError(
+      f'none of the first {len(paths[:num_clips])} files of {sounds} can be '
+      f'scored; expected sounds with dances; the last one: {reason}'
+    )
+  return found
 
 
 def _dance_of(path: pathlib.Path, dances: pathlib.Path) -> pathlib.Path:
+  named = sorted(dances.glob(f'{glob.escape(path.stem)}.*'))
   for suffix in (*POSE_SUFFIXES, *_VIDEO_SUFFIXES):
-    dance = dances / f'{path.stem}{suffix}'
-    if dance.exists() and (suffix in _VIDEO_SUFFIXES or holds_poses(dance)):
-      return dance
+    for dance in named:
+      is_such = dance.stem == path.stem and dance.suffix.lower() == suffix
+      if is_such and (suffix in _VIDEO_SUFFIXES or holds_poses(dance)):
+        return dance
   raise InputError(
     f'{path} has no dance in {dances}; expected {path.stem} as a pose file or '
     'a video there; add it, or remove the sound'
   )
 
 
-def _of_files(path: pathlib.Path, dance: pathlib.Path) -> ruler.Scored:
+def _of_file(path: pathlib.Path, dances: pathlib.Path) -> ruler.Scored:
+  dance = _dance_of(path, dances)
+  audio_T = read_audio(path, SAMPLE_RATE_HZ).samples_T  # Poses take longer.
   track = read_pose(dance)
-  audio_T = read_audio(path, SAMPLE_RATE_HZ).samples_T
   wanted = num_samples(track.duration_s, SAMPLE_RATE_HZ)
   return ruler.Scored(
     clip_id=path.name,
@@ -183,7 +198,9 @@ def measure_all(
   )
   for (kind, index), result in zip(owners, results):
     if isinstance(result, WorkerDied):
-      logging.warning('%s: not scored (%s)', clips[index].clip_id, kind)
+      what = kind or 'its sound'
+      name = clips[index].clip_id
+      logging.warning('%s: %s is not scored: %s', name, what, result.message)
       continue
     found[kind][index] = result[0]
     if not kind:
@@ -264,9 +281,12 @@ def write(
       'a folder that has some'
     )
   rows, heard, controls = measure_all(clips, classifier)
-  headline = ruler.make_figures(rows, controls)
-  of_the_set = ruler.of_the_set(clips, rows, heard)
-  headline += ruler.set_figures(of_the_set)
+  of_the_set = whole_set.of_the_set(clips, rows, heard)
+  headline = [
+    whole_set.beside_others(figure, of_the_set)
+    for figure in ruler.make_figures(rows, controls, ruler.groups_of(clips))
+  ]
+  headline += whole_set.set_figures(of_the_set)
   facts = _facts({**(facts or {}), 'the set': of_the_set})
   flat = _flat([*headline, *counterfactuals]) | of_the_set
   output.mkdir(parents=True, exist_ok=True)
@@ -274,7 +294,7 @@ def write(
   order = sorted(range(len(clips)), key=lambda i: rows[i].get('beat_f70', 0))
   players = [
     _player(clips[i], heard[i], rows[i])
-    for i in [*order[: num_players - 1], *order[-1:]][:num_players]
+    for i in dict.fromkeys([*order[: num_players - 1], *order[-1:]])
   ]
   report.write_report(
     output / 'report.html',
@@ -303,21 +323,21 @@ def write_controls(
 
 def format_table(flat: Mapping[str, float]) -> str:
   """Return the headline of a report beside chance, for the terminal."""
-  lines = [f'{"":28s}  value   95 % interval     shuffled  chance      p']
+  columns = {'shuffled': 8, 'other_dance': 11, 'chance': 6, 'p': 6}
+  heads = '  '.join(f'{k.replace("_", " "):>{w}s}' for k, w in columns.items())
+  lines = [f'{"":28s}  value   95 % interval   {heads}']
   for key in ruler.FIGURES:
     if key not in flat:
       continue
     low, high = flat[f'{key}_low'], flat[f'{key}_high']
-    beside = [
-      flat.get(f'{key}_{name}', math.nan)
-      for name in ('shuffled', 'chance', 'p')
-    ]
-    cells = '  '.join(
-      '     -' if math.isnan(v) else f'{v:6.3f}' for v in beside
-    )
+    cells = []
+    for name, width in columns.items():
+      value = flat.get(f'{key}_{name}', math.nan)
+      text = '-' if math.isnan(value) else f'{value:.3f}'
+      cells.append(f'{text:>{width}s}')
     mark = '  (a control fools it)' if flat[f'{key}_is_fooled'] else ''
     lines.append(
       f'{ruler.FIGURES[key].name:28s} {flat[key]:6.3f}  [{low:6.3f}, '
-      f'{high:6.3f}]  {cells}{mark}'
+      f'{high:6.3f}]  {"  ".join(cells)}{mark}'
     )
   return '\n'.join(lines)

@@ -22,8 +22,9 @@ def counted_once(monkeypatch):
   monkeypatch.setattr(cost, 'matrix_flops', COUNTED)
 
 
-def plan(folder, *levers, seeds=(0,), share=1.0, **changes):
-  return ablation.plan(options_with(**changes), folder, levers, seeds, share)
+def plan(folder, *levers, seeds=(0,), share=1.0, num_clips=2, **changes):
+  given = folder, levers, seeds, share, num_clips
+  return ablation.plan(options_with(**changes), *given)
 
 
 def flops(of):
@@ -57,6 +58,17 @@ def test_levers_of_sampling_share_a_run_and_seeds_do_not(tmp_path):
   assert len({task.result for task in tasks}) == 6
 
 
+@pytest.mark.parametrize(
+  'change', [{'share': 0.5}, {'num_clips': 3}, {'pose__num_blocks': 2}]
+)
+def test_results_of_other_options_are_not_taken(tmp_path, change):
+  mine, others = (
+    plan(tmp_path, 'no heads'),
+    plan(tmp_path, 'no heads', **change),
+  )
+  assert not {t.result for t in mine} & {t.result for t in others}
+
+
 def test_an_unknown_lever_is_refused_by_name(tmp_path):
   with pytest.raises(InputError, match=r"'clean pasta' is unknown.*clean past"):
     plan(tmp_path, 'clean pasta')
@@ -73,7 +85,8 @@ def test_an_ablation_is_run_and_gone_on_with(tmp_path):
     '--share=0.1',
   )
   assert done.returncode == 0, done.stderr
-  found = json.loads((tmp_path / 'style_as_learned-0.json').read_text())
+  tasks = plan(tmp_path, 'style as learned', share=0.1)
+  found = json.loads(tasks[1].result.read_text())
   assert found['num_steps'] == 2 and 0 <= found['beat_f70'] <= 1
   assert found['seconds_train'] > 0 and 'style_obeyed' in found
   table = (tmp_path / 'table.md').read_text()
@@ -83,17 +96,16 @@ def test_an_ablation_is_run_and_gone_on_with(tmp_path):
     'as it is',
     'style as learned',
   ]
-  tasks = plan(tmp_path, 'style as learned', share=0.1)
   assert [task.result.exists() for task in tasks] == [True, True]
   tasks[1].result.write_text(json.dumps(found | {'beat_f70': 0.123}))
-  assert not ablation.run(tasks, num_clips=2, jobs=1)
+  assert not ablation.run(tasks, jobs=1)
   assert '| 0.123 |' in ablation.format_table(tasks)
 
 
 def test_runs_that_fail_are_named(tmp_path):
   of_nothing = {'train__init_from': (str(tmp_path / 'nothing'),)}
   tasks = plan(tmp_path, 'clean past', share=0.1, **of_nothing)
-  failed = ablation.run(tasks[1:], num_clips=2, jobs=1)
+  failed = ablation.run(tasks[1:], jobs=1)
   assert list(failed) == ['clean past, seed 0']
   assert 'log.txt' in failed['clean past, seed 0']
   assert not tasks[1].result.exists()

@@ -2,13 +2,16 @@
 
 import json
 import shutil
+import types
 
 import numpy as np
 import pytest
 from command_line import assert_one_line, run
+from small_config import options_with
 from warm_tool import WarmTool
 
-from dance2wave import changes, counterfactuals
+from dance2wave import changes, counterfactuals, evaluation
+from dance2wave.media import mux
 from dance2wave.pose.track import PoseTrack, write_pose_file
 
 
@@ -35,7 +38,12 @@ def test_a_model_is_scored_and_its_dances_are_changed(trained):
   assert result.returncode == 0, result.stderr
   flat = report_of(workdir / 'evaluation')
   assert flat['num_clips'] == 3
-  for key in ('beat_f70', 'beat_f70_shuffled', 'beat_f70_chance', 'beat_f70_p'):
+  for key in (
+    'beat_f70',
+    'beat_f70_other_dance',
+    'beat_f70_chance',
+    'beat_f70_p',
+  ):
     assert 0 <= flat[key] <= 1
   assert flat['beat_f35_original'] > 0.9
   assert {'shift_slope', 'still_db', 'style_obeyed'} <= flat.keys()
@@ -56,6 +64,17 @@ def test_originals_are_scored_as_controls(evaluate, trained, tmp_path):
   assert flat['legacy_d2mgan_hit_is_fooled'] == 1
 
 
+def grey_frames(count):
+  return (np.full((32, 32, 3), 90, np.uint8) for _ in range(count))
+
+
+def test_a_video_is_its_own_dance_whatever_its_ending_looks_like(tmp_path):
+  path = tmp_path / 'IMG_[1].MOV'
+  mux.write_video(tmp_path / 'a.mov', grey_frames(9), np.arange(9) / 30)
+  (tmp_path / 'a.mov').rename(path)
+  assert evaluation._dance_of(path, tmp_path) == path
+
+
 def test_a_folder_of_videos_is_enough(evaluate, trained, tmp_path):
   (clip,) = (trained[0] / 'samples').glob('*.mp4')
   videos = tmp_path / 'videos'
@@ -67,10 +86,15 @@ def test_a_folder_of_videos_is_enough(evaluate, trained, tmp_path):
     pose[..., 2] = 1
     track = PoseTrack(pose, np.arange(60) / 30, 'core14', 2.0)
     write_pose_file(videos / f'{name}.npz', track)
+  mux.write_video(videos / 'silent.mp4', grey_frames(60), np.arange(60) / 30)
+  write_pose_file(videos / 'silent.npz', track)
   output = tmp_path / 'out'
   result = evaluate(f'--videos={videos}', f'--output={output}')
   assert result.returncode == 0, result.stderr
+  assert 'left out' in result.stderr and 'silent.mp4' in result.stderr
   flat = report_of(output)
+  assert flat['num_clips'] == 2
+  assert len(evaluation.clips_of_folder(videos, videos, 1)) == 1
   assert 'motion_alignment' in flat and 'beat_f70' not in flat
 
 
@@ -112,23 +136,7 @@ def test_changes_of_a_dance():
   np.testing.assert_allclose(twice, pose_FJD)
 
 
-def test_beats_that_do_not_move_have_slope_zero():
-  beats_s = np.arange(0.3, 8, 0.5)
-  for shift_s, moved_s in ((0.2, beats_s + 0.2), (-0.16, beats_s - 0.16)):
-    later = counterfactuals._later_s(beats_s, moved_s, shift_s)
-    assert later == pytest.approx(shift_s, abs=1e-6)
-    assert counterfactuals._later_s(beats_s, beats_s, shift_s) == (
-      pytest.approx(0.0, abs=1e-6)
-    )
-  ratio = counterfactuals._ratio(beats_s, beats_s * 1.15, 1.15)
-  assert ratio == pytest.approx(np.log(1.15))
-  assert np.isnan(counterfactuals._ratio(beats_s / 2, beats_s, 0.85))
-
-
-def test_the_other_octave_is_asked_for_and_told_from_the_first():
-  slow_s, fast_s = np.arange(0, 9, 60 / 80), np.arange(0, 9, 60 / 140)
-  asked = [counterfactuals._other_octave_bpm(b) for b in (slow_s, fast_s)]
-  assert asked == pytest.approx([160, 70])
-  assert counterfactuals._is_tempo(slow_s, 160) == 0
-  assert counterfactuals._is_tempo(slow_s * 0.51, 160) == 1
-  assert np.isnan(counterfactuals._is_tempo(slow_s, np.nan))
+def test_a_model_that_knows_no_style_of_the_dataset_is_asked_for_none():
+  others = types.SimpleNamespace(styles=('kizomba', 'bachata'))
+  given = options_with(), None, [np.zeros((4, 14, 3))], others
+  assert counterfactuals.ask_styles(*given) == ([], [])

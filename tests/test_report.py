@@ -98,6 +98,18 @@ def test_a_control_fools_a_figure(better, values, fooled_by):
   assert figure.is_fooled == bool(fooled_by)
 
 
+def test_names_that_are_no_unicode_are_shown_as_far_as_they_are(tmp_path):
+  name = 'd\udce9j\u00e0.mp4'  # what Python reads of such a file name
+  rows = [{'clip_id': name, 'style': '', 'beat_f70': 0.5}]
+  clips = [example_clip(name, video_mp4=None)]
+  facts = {'command': name, 'config': {name: name}}
+  write_example(
+    tmp_path / 'page.html', title=name, rows=rows, clips=clips, facts=facts
+  )
+  text = (tmp_path / 'page.html').read_text(encoding='utf-8')
+  assert 'd?j\u00e0.mp4' in text
+
+
 def test_an_unknown_direction_is_refused():
   with pytest.raises(InputError, match=r"better is 'up'.*beat_f70"):
     example_figure(better='up')

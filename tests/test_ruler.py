@@ -8,7 +8,7 @@ import pytest
 
 from dance2wave import pipeline
 from dance2wave.datasets.synthetic_dance.generate import Task, make_clip
-from dance2wave.metrics import ruler
+from dance2wave.metrics import ruler, whole_set
 
 RATE_HZ = 8000
 
@@ -55,10 +55,10 @@ def test_original_beats_every_control_where_it_should(clips):
 
 def test_the_set_knows_chance_and_p(clips):
   rows, heard = zip(*[ruler.measure(c, c.audio_T) for c in clips])
-  found = ruler.of_the_set(clips, rows, heard)
+  found = whole_set.of_the_set(clips, rows, heard)
   assert found['num_clips'] == 3
   assert 0 < found['beat_f35_chance'] < found['beat_f70_chance'] < 0.5
-  assert found['beat_f70_shuffled'] < 0.6
+  assert found['beat_f70_other_dance'] < 0.6
   assert found['beat_f70_p'] == pytest.approx(1 / 6)  # of six orders
   assert found['phase_median_abs_ms'] < 10
 
@@ -84,3 +84,37 @@ def test_a_control_needs_what_it_is_made_of(clips):
   assert len(next(ruler.control_sounds([unlabelled], 'noise'))) == len(
     unlabelled.audio_T
   )
+
+
+def test_what_belongs_together_is_no_chance_for_each_other(clips):
+  cut = [
+    dataclasses.replace(clip, clip_id=f'{clip.clip_id}#{k}', group=clip.clip_id)
+    for clip in clips
+    for k in range(3)
+  ]
+  shuffled = list(ruler.control_sounds(cut, 'shuffled'))
+  for number, sound_T in enumerate(shuffled):
+    own_T = cut[number].original_T
+    num = min(len(own_T), len(sound_T))
+    assert not np.array_equal(sound_T[:num], own_T[:num])
+  heard = [c.beats_s for c in cut]
+  rows = [{'beat_f70': 1.0, 'phase_abs_ms': 0.0} for _ in cut]
+  found = whole_set.of_the_set(cut, rows, heard)
+  whole = whole_set.of_the_set(clips, rows[::3], heard[::3])
+  for key in ('beat_f70_other_dance', 'beat_f70_p'):
+    assert found[key] == pytest.approx(whole[key])
+  of_one = [dataclasses.replace(c, group='one') for c in clips]
+  assert list(ruler.control_sounds(of_one, 'shuffled')) == [None] * 3
+
+
+def test_copies_of_clips_make_no_interval_narrower(clips):
+  rows = [{'beat_f70': value} for value in (0.2, 0.5, 0.9)]
+  alone = ruler.make_figures(rows, {})
+  copied = ruler.make_figures(rows * 4, {}, [c.clip_id for c in clips] * 4)
+  assert copied == alone
+
+
+def test_a_clip_that_was_not_measured_does_not_end_the_set(clips):
+  rows = [{}, {'phase_abs_ms': 3.0}, {'phase_abs_ms': math.nan}]
+  found = whole_set.of_the_set(clips, rows, [c.beats_s for c in clips])
+  assert found['phase_median_abs_ms'] == 3.0

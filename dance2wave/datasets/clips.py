@@ -35,6 +35,7 @@ class ReadyClip:
 
   Attributes:
     clip_id: of the dataset.
+    group: its performance, song or video.
     labels: its style, if known, and its tags, if the source has any.
     duration_s: of the whole clip; the grid ends before it.
     pose_FJD: (F, 14, 3) float32 core14, cleaned.
@@ -50,6 +51,7 @@ class ReadyClip:
   """
 
   clip_id: str
+  group: str
   labels: tuple[str, ...]
   duration_s: float
   pose_FJD: np.ndarray
@@ -161,6 +163,7 @@ def ready_clip(
   onset_scale = targets.onset_scale(flux_F)
   return ReadyClip(
     clip_id=clip_id,
+    group=_text(example['group']),
     labels=_labels(example),
     duration_s=float(example['duration_s']),
     pose_FJD=pose_FJD,

@@ -20,7 +20,9 @@ from dance2wave.errors import InputError
 
 _RATE_HZ, _HOP, _WINDOW = 8000, 64, 256
 _FRAME_HZ = _RATE_HZ / _HOP
-_SHORTEST, _LONGEST = 39, 125  # frames per beat: 192 to 60 bpm
+_SHORTEST, _LONGEST = 39, 125  # frames per beat
+# Tempi that are heard: 60 to 192 bpm.
+SLOWEST_BPM, FASTEST_BPM = 60 * _FRAME_HZ / _LONGEST, 60 * _FRAME_HZ / _SHORTEST
 _MIN_DURATION_S = 1.0
 
 _SPAN = 375  # frames, 3 s: what is local

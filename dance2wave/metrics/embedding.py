@@ -243,26 +243,42 @@ def frechet_distance(a: Distribution, b: Distribution) -> float:
 
 
 def frechet_halves(
-  embeddings_ND: np.ndarray, *, num_splits: int = 10, seed: int = 0
+  embeddings_ND: np.ndarray,
+  others_ND: np.ndarray | None = None,
+  *,
+  num_splits: int = 10,
+  seed: int = 0,
 ) -> float:
   """Return the distance of two random halves of one set: what chance gives.
 
   The mean over `num_splits` splits into halves of N // 2 sounds. It shrinks
-  with N and is the control of `frechet_distance`: N // 2 sounds of a system
-  that are no farther from N // 2 originals cannot be told from originals.
+  with N: N // 2 sounds of a system that are no farther from N // 2 originals
+  of other clips cannot be told from originals.
+
+  Args:
+    embeddings_ND: of N clips, originals.
+    others_ND: of a system's sounds for the same clips, of which the second
+      halves are taken instead.
+    num_splits: into halves.
+    seed: of the splits.
 
   Raises:
-    InputError: fewer than four sounds, or values that are not finite.
+    InputError: fewer than four sounds, two numbers of them, or values that are
+      not finite.
   """
   embeddings_ND = _checked(embeddings_ND, 4)
+  others_ND = embeddings_ND if others_ND is None else _checked(others_ND, 4)
+  if len(others_ND) != len(embeddings_ND):
+    raise InputError(
+      f'{len(embeddings_ND)} and {len(others_ND)} sounds; expected two of each '
+      'clip; leave out what has one'
+    )
   rng, half = np.random.default_rng(seed), len(embeddings_ND) // 2
   distances = []
   for _ in range(num_splits):
     order = rng.permutation(len(embeddings_ND))
     left, right = order[:half], order[half : 2 * half]
-    distances.append(
-      frechet_distance(embeddings_ND[left], embeddings_ND[right])
-    )
+    distances.append(frechet_distance(embeddings_ND[left], others_ND[right]))
   return float(np.mean(distances))
 
 

@@ -33,7 +33,7 @@ _LONG_FACT = 160  # characters; a longer fact is folded away
 _MARKS = (
   ('value', 'this sound, with its 95 % interval'),
   ('original', 'original'),
-  ('chance', 'shuffled: chance'),
+  ('chance', 'chance: of another dance'),
   ('control', 'another control'),
   ('fools', 'a control that fools the figure'),
 )
@@ -47,8 +47,8 @@ _LEGEND = (
   )
 )
 _COUNTERFACTUAL_CHANCE = (
-  'Chance here is a sound that does not notice the change: a slope or a '
-  'difference of 0.'
+  'Chance is the column “unchanged”: the same question asked of sounds that do '
+  'not notice the change; and “shuffled”: of the sounds of other dances.'
 )
 _CLIPS_CHANCE = (
   'The last lines are all clips together and what chance gives: a clip that is '
@@ -74,8 +74,8 @@ def _chance(figures: Sequence[Figure]) -> str:
     if math.isfinite(figure.controls.get('shuffled', (math.nan,))[0]):
       chance = tables.number(float(figure.controls['shuffled'][0]))
       return (
-        'Chance is the column “shuffled”: the same sounds, each scored '
-        'against the dance of another clip. It is not zero: '
+        'Chance is the column “shuffled”: what was played to another dance, '
+        'scored against this one. It is not zero: '
         f'{tables.escape(figure.name)} is {chance} by chance and '
         f'{tables.number(float(figure.value))} here.'
       )

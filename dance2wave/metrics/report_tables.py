@@ -77,8 +77,9 @@ class Figure:
 
 
 def escape(value: Any) -> str:
-  """Return a value as text that is harmless in HTML."""
-  return html.escape(str(value), quote=True)
+  """Return a value as text that is harmless in HTML, and that is Unicode."""
+  text = str(value).encode('utf-8', 'replace').decode('utf-8')
+  return html.escape(text, quote=True)
 
 
 def spoken(key: str) -> str:
@@ -165,7 +166,9 @@ def mark(x: float, kind: str, label: str) -> str:
 def _control_kind(figure: Figure, name: str) -> str:
   if name in figure.fooled_by:
     return 'fools'
-  return {'original': 'original', 'shuffled': 'chance'}.get(name, 'control')
+  if name in ('shuffled', 'other_dance', 'unchanged'):
+    return 'chance'
+  return 'original' if name == 'original' else 'control'
 
 
 def _strip(figure: Figure) -> str:

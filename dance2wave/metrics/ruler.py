@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from dance2wave.metrics import (
-  embedding,
   kinematic,
   legacy,
   sound,
@@ -22,6 +21,7 @@ from dance2wave.metrics import (
 )
 from dance2wave.metrics.beat_detector import detect_beats
 from dance2wave.metrics.controls import make_control
+from dance2wave.metrics.groups import mean_of_each, next_of_others
 from dance2wave.metrics.report_tables import Figure
 from dance2wave.metrics.style_classifier import StyleClassifier
 from dance2wave.pose.features import motion_size
@@ -43,6 +43,7 @@ class Scored:
     original_T: what was played to the dance; None where nobody knows.
     beats_s: its true beats; empty where nobody knows.
     style: of the original; '' where nobody knows.
+    group: its performance, song or video; '' where it is a clip by itself.
   """
 
   clip_id: str
@@ -54,6 +55,7 @@ class Scored:
   original_T: np.ndarray | None = None
   beats_s: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0))
   style: str = ''
+  group: str = ''
 
 
 @dataclasses.dataclass(frozen=True)
@@ -211,13 +213,17 @@ def measure(
   return figures, heard_s
 
 
-def _has_control(clips: Sequence[Scored], index: int, kind: str) -> bool:
+def groups_of(clips: Sequence[Scored]) -> list[str]:
+  """Return the group of each clip; one by itself has one of its own."""
+  return [f'group {c.group}' if c.group else c.clip_id for c in clips]
+
+
+def _has_control(clip: Scored, other: Scored | None, kind: str) -> bool:
   """Return whether a control can be made for a clip."""
-  clip, other = clips[index], clips[(index + 1) % len(clips)]
   if clip.original_T is None:
     return False
   if kind == 'shuffled':
-    return other is not clip and other.original_T is not None
+    return other is not None and other.original_T is not None
   return not kind.startswith('metronome') or len(clip.beats_s) >= MIN_BEATS
 
 
@@ -226,10 +232,12 @@ def control_sounds(
 ) -> Iterator[np.ndarray | None]:
   """Yield a control's sound for each clip; None where it cannot be made.
 
-  The shuffled one is the original of the next clip.
+  The shuffled one is the original of the next clip of another group.
   """
-  for index, clip in enumerate(clips):
-    if not _has_control(clips, index, kind):
+  others = next_of_others(groups_of(clips))
+  for index, (clip, place) in enumerate(zip(clips, others)):
+    other = None if place is None else clips[place]
+    if not _has_control(clip, other, kind):
       yield None
       continue
     yield make_control(
@@ -238,26 +246,30 @@ def control_sounds(
       beats_s=clip.beats_s,
       sample_rate_hz=clip.sample_rate_hz,
       rng=np.random.default_rng((seed, index)),
-      other_T=clips[(index + 1) % len(clips)].original_T,
+      other_T=other.original_T if other else None,
     )
 
 
-def _interval(rows: Sequence[Mapping[str, float]], key: str):
-  values = [row.get(key, math.nan) for row in rows]
-  if not np.isfinite(values).any():
-    return math.nan, math.nan, math.nan
+def _interval(
+  rows: Sequence[Mapping[str, float]], key: str, groups: Sequence[str] | None
+):
+  values = mean_of_each([row.get(key, math.nan) for row in rows], groups)
   return tuple(statistics.bootstrap_interval(values))[:3]
 
 
 def make_figures(
   rows: Sequence[Mapping[str, float]],
   controls: Mapping[str, Sequence[Mapping[str, float]]],
+  groups: Sequence[str] | None = None,
 ) -> list[Figure]:
-  """Return every figure that has a value, with those of the controls."""
+  """Return every figure that has a value, with those of the controls.
+
+  Figures are means over the groups of clips; None are groups of one.
+  """
   figures = []
   for key, kind in FIGURES.items():
-    value = _interval(rows, key)
-    beside = {name: _interval(each, key) for name, each in controls.items()}
+    value = _interval(rows, key, groups)
+    beside = {k: _interval(each, key, groups) for k, each in controls.items()}
     known = {name: v for name, v in beside.items() if math.isfinite(v[0])}
     if math.isfinite(value[0]):
       figures.append(
@@ -272,77 +284,3 @@ def make_figures(
         )
       )
   return figures
-
-
-def of_the_set(
-  clips: Sequence[Scored],
-  rows: Sequence[Mapping[str, float]],
-  heard: Sequence[np.ndarray],
-) -> dict[str, float]:
-  """Return what can only be asked of a set: chance, p, distances.
-
-  beat_f70_shuffled, beat_f35_shuffled: each sound against other clips' beats;
-    `_chance`: what independent beats of those tempi get, analytically.
-  beat_f70_p: of the pairing, by permutation.
-  phase_median_abs_ms: median over clips of |median phase error|.
-  frechet, frechet_originals: over log-mel statistics, and the same between
-    two halves of the originals.
-  """
-  figures = {'num_clips': float(len(clips))}
-  labelled = [i for i, c in enumerate(clips) if len(c.beats_s) >= MIN_BEATS]
-  if len(labelled) > 1:
-    figures |= _pairing(
-      [clips[i] for i in labelled], [heard[i] for i in labelled]
-    )
-    errors = [rows[i]['phase_abs_ms'] for i in labelled]
-    figures['phase_median_abs_ms'] = float(np.nanmedian(errors))
-  with_original = [c for c in clips if c.original_T is not None]
-  if len(with_original) > 3:
-    rate_hz = clips[0].sample_rate_hz
-    ours = embedding.embed([c.audio_T for c in with_original], rate_hz)
-    theirs = embedding.embed([c.original_T for c in with_original], rate_hz)
-    figures['frechet'] = embedding.frechet_distance(ours, theirs)
-    figures['frechet_originals'] = embedding.frechet_halves(theirs)
-  return figures
-
-
-def _pairing(
-  clips: Sequence[Scored], heard: Sequence[np.ndarray]
-) -> dict[str, float]:
-  figures = {}
-  true = [clip.beats_s for clip in clips]
-  ends_s = [clip.duration_s for clip in clips]
-  periods_s = [statistics.median_period_s(beats_s) for beats_s in heard]
-  off_diagonal = ~np.eye(len(clips), dtype=bool)
-  for key, tolerance_s in (('beat_f70', 0.070), ('beat_f35', 0.035)):
-
-    def score(i: int, j: int, tolerance_s: float = tolerance_s) -> float:
-      end_s = min(ends_s[i], ends_s[j])
-      return timing.beat_f(true[j], heard[i], tolerance_s, end_s)
-
-    pairs_NN = statistics.pair_scores(score, len(clips))
-    figures[f'{key}_shuffled'] = float(np.nanmean(pairs_NN[off_diagonal]))
-    figures[f'{key}_chance'] = statistics.shuffled_chance_f(
-      true, periods_s, ends_s, tolerance_s
-    )
-    figures[f'{key}_p'] = statistics.permutation_p(pairs_NN)
-  return figures
-
-
-def set_figures(of_the_set: Mapping[str, float]) -> list[Figure]:
-  """Return what is asked of a set and has a place beside `make_figures`."""
-  if 'frechet' not in of_the_set:
-    return []
-  nothing = math.nan, math.nan
-  return [
-    Figure(
-      'frechet',
-      'Frechet distance of log-mel statistics',
-      of_the_set['frechet'],
-      *nothing,
-      'lower',
-      '',
-      'to the originals; beside it that of their two halves',
-      {'original': (of_the_set['frechet_originals'], *nothing)},
-    )
-  ]

@@ -102,6 +102,13 @@ class StyleClassifier:
     probability_S /= probability_S.sum()
     return self.styles[int(probability_S.argmax())], probability_S
 
+  def is_heard(
+    self, audios: Sequence[np.ndarray], styles: Sequence[str]
+  ) -> list[float]:
+    """Return for each sound 1 or 0: whether its likeliest style is this."""
+    pairs = zip(audios, styles)
+    return [float(self.predict(a_T)[0] == style) for a_T, style in pairs]
+
   def confusion(
     self, audios: Sequence[np.ndarray], styles: Sequence[str]
   ) -> np.ndarray:
