@@ -167,6 +167,7 @@ def _score_samples(options, folder, trained) -> dict:
     [clip.audio_T for clip in clips],
     [clip.clip.beats_s for clip in clips],
     options.sample_rate_hz,
+    [clip.clip.group for clip in clips],
   )
   if hosts.is_first():
     write_samples(options, folder, clips, generated, heard)

@@ -68,6 +68,22 @@ def test_shuffled_pairs_are_cut_to_the_shorter_clip():
   assert scores['beat_f70_shuffled'] == 1.0
 
 
+def test_no_clip_meets_its_own_video(trains):
+  # Each video has its own tempo and four clips.
+  videos = [train_s for train_s in trains[:15] for _ in range(4)]
+  groups = [str(number // 4) for number in range(60)]
+  ends_s = [8.0] * 60
+  apart = beats.beat_scores(videos, videos, ends_s, groups=groups)
+  mixed = beats.beat_scores(videos, videos, ends_s)
+  alone = beats.beat_scores(trains[:15], trains[:15], ends_s[:15])
+  assert apart['beat_f70_shuffled'] == pytest.approx(
+    alone['beat_f70_shuffled'], abs=0.01
+  )
+  assert mixed['beat_f70_shuffled'] > alone['beat_f70_shuffled'] + 0.02
+  of_one = beats.beat_scores(videos, videos, ends_s, groups=['a'] * 60)
+  assert np.isnan(of_one['beat_f70_shuffled'])
+
+
 def test_no_clip_meets_itself():
   rng = np.random.default_rng(0)
   for num in (2, 3, 7):

@@ -55,6 +55,7 @@ def beat_scores(
   references: Sequence[np.ndarray],
   durations_s: Sequence[float],
   *,
+  groups: Sequence[str] | None = None,
   num_derangements: int = 20,
   seed: int = 0,
 ) -> dict[str, float]:
@@ -64,12 +65,13 @@ def beat_scores(
     estimates: beat times in seconds, one array per clip; may be empty.
     references: the true ones.
     durations_s: length of each clip. A shuffled pair is cut to the shorter.
-    num_derangements: how many times to shuffle; no clip meets itself.
+    groups: video, song or performance of each clip; None is one for each.
+    num_derangements: how many times to shuffle; no clip meets its own group.
     seed: of the shuffles.
 
   Returns:
     beat_f70 and beat_f35, means over clips, and both with suffix '_shuffled',
-    means over clips and derangements; NaN for a single clip, which has no
+    means over clips and derangements; NaN for a single group, which has no
     other to be compared with.
 
   Raises:
@@ -88,9 +90,19 @@ def beat_scores(
   scores = _mean_f(estimates, references, ends_s)
   rng, rounds = np.random.default_rng(seed), []
   for _ in range(num_derangements if num > 1 else 0):
-    order = _derangement(rng, num)
-    others = [references[i] for i in order]
-    rounds.append(_mean_f(estimates, others, np.minimum(ends_s, ends_s[order])))
+    pairs = list(enumerate(_derangement(rng, num)))
+    if groups is not None:
+      pairs = [(i, j) for i, j in pairs if groups[i] != groups[j]]
+    if not pairs:
+      continue
+    mine, other = map(list, zip(*pairs))
+    rounds.append(
+      _mean_f(
+        [estimates[i] for i in mine],
+        [references[j] for j in other],
+        np.minimum(ends_s[mine], ends_s[other]),
+      )
+    )
   for key in TOLERANCES_S:
     values = [scores_of_round[key] for scores_of_round in rounds]
     scores[f'{key}_shuffled'] = float(np.mean(values)) if values else np.nan

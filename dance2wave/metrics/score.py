@@ -14,6 +14,7 @@ def score_beats(
   originals: Sequence[np.ndarray],
   references: Sequence[np.ndarray],
   sample_rate_hz: int,
+  groups: Sequence[str] | None = None,
 ) -> tuple[dict[str, float], list[np.ndarray]]:
   """Score the beats of generated clips beside chance and the originals.
 
@@ -22,6 +23,7 @@ def score_beats(
     originals: what was played to each dance.
     references: true beat times of each clip, in seconds.
     sample_rate_hz: of all waveforms.
+    groups: of each clip, see `beat_scores`.
 
   Returns:
     Flat figures: beat_f70 and beat_f35, and each with `_shuffled` (other
@@ -36,7 +38,7 @@ def score_beats(
     return [detect(audio_T, sample_rate_hz) for audio_T in waveforms]
 
   heard = hear(detect_beats, generated)
-  figures = beat_scores(heard, references, durations_s)
+  figures = beat_scores(heard, references, durations_s, groups=groups)
   for suffix, beats in (
     ('original', hear(detect_beats, originals)),
     ('librosa', hear(librosa_beats, generated)),
