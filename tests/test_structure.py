@@ -1,6 +1,7 @@
 """Structure of dance and music: librosa's form, shifts, chance, ranking."""
 
 import time
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -220,3 +221,17 @@ def test_other_rates(rate_hz):
   audio_T = np.random.default_rng(0).normal(size=8 * rate_hz) * 0.1
   found = structure.structure_scores(audio_T, rate_hz, dance('ABAB'), 50)
   assert np.isfinite(list(found.values())).all()
+
+
+def test_ten_minutes_fit_into_memory():
+  rng = np.random.default_rng(0)
+  audio_T = rng.normal(scale=0.1, size=600 * 2000).astype(np.float32)
+  pose_FJD = np.ones((600 * 10, 14, 3), np.float32)
+  pose_FJD[..., :2] = NEUTRAL_POSE_J2
+  pose_FJD[..., :2] += rng.normal(scale=0.05, size=(600 * 10, 14, 2))
+  tracemalloc.start()
+  found = structure.structure_scores(audio_T, 2000, pose_FJD, 10)
+  _, most = tracemalloc.get_traced_memory()
+  tracemalloc.stop()
+  assert abs(found['structure'] - found['structure_chance']) < 0.02
+  assert most < 300e6

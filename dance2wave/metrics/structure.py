@@ -19,7 +19,7 @@ from dance2wave.pose.skeleton import SKELETONS
 
 FRAME_HZ = 10.0
 _NUM_COEFFICIENTS = 20
-_MIN_FRAMES = 8
+_MIN_FRAMES, _MAX_FRAMES = 8, 1500
 _MIN_SHIFT_S = 1.0
 _STILL = 1e-3  # torsos
 # Positions and velocities of `features`.
@@ -180,7 +180,8 @@ def structure_scores(
     sample_rate_hz: its rate.
     pose_FJD: (F, 14, 3) cleaned core14; the longer of both is cut.
     pose_rate_hz: its rate.
-    frame_hz: of the moments compared; cost and memory grow with its square.
+    frame_hz: of the moments compared, fewer where they would be more than
+      1,500 (two and a half minutes), as memory grows with their square.
 
   Returns:
     structure, with the nearest-neighbour form of both, and
@@ -194,8 +195,9 @@ def structure_scores(
   """
   names = ('structure', 'structure_difference')
   keys = [name + suffix for name in names for suffix in ('', '_chance')]
-  hop = round(sample_rate_hz / frame_hz)
   duration_s = min(len(audio_T) / sample_rate_hz, len(pose_FJD) / pose_rate_hz)
+  frame_hz = min(frame_hz, _MAX_FRAMES / max(duration_s, 1.0))
+  hop = round(sample_rate_hz / frame_hz)
   time_s = np.arange(int(duration_s * sample_rate_hz / hop + 1e-6))
   time_s = time_s * (hop / sample_rate_hz)
   if len(time_s) < _MIN_FRAMES:
