@@ -7,8 +7,7 @@ r"""Does the sound follow the dancer, and would chance have done as well?
 
 The first scores a trained model on the test split of its dataset and changes
 the dances to see what the sound does; the second and third score anybody's
-sounds; the last says what originals and controls score on a dataset. Each
-writes report.json and report.html.
+sounds; the last the originals and controls of a dataset. All write a report.
 """
 
 import pathlib
@@ -27,10 +26,7 @@ _OUTPUT = flags.DEFINE_string(
   'output', None, 'Folder of the report; WORKDIR/evaluation for a model.'
 )
 _NUM_CLIPS = flags.DEFINE_integer(
-  'num_clips',
-  None,
-  'How many are scored; if not given 64 test clips, or all of a folder.',
-  lower_bound=2,
+  'num_clips', None, 'By default 64 of a dataset, all of a folder.', 2
 )
 _NUM_CHANGED = flags.DEFINE_integer(
   'num_changed', 16, 'Of them, whose dance is changed; 0 = none.', lower_bound=0
@@ -41,10 +37,6 @@ _NUM_LONG = flags.DEFINE_integer(
 _MULTIHOST = flags.DEFINE_bool(
   'multihost', False, 'This is one of several processes that share the clips.'
 )
-
-
-def _num_clips() -> int:
-  return _NUM_CLIPS.value or 64
 
 
 def _output() -> pathlib.Path:
@@ -63,7 +55,7 @@ def _model() -> tuple[pathlib.Path, dict]:
   output = pathlib.Path(_OUTPUT.value or workdir / 'evaluation')
   with hosts.joined(_MULTIHOST.value):
     return output, evaluation_of_model.write(
-      workdir, output, _num_clips(), _NUM_CHANGED.value, _NUM_LONG.value
+      workdir, output, _NUM_CLIPS.value, _NUM_CHANGED.value, _NUM_LONG.value
     )
 
 
@@ -82,7 +74,7 @@ def _controls() -> tuple[pathlib.Path, dict]:
 
   output = _output()
   return output, evaluation.write_controls(
-    output, _CONTROLS.value, _DATA_DIR.value, _num_clips()
+    output, _CONTROLS.value, _DATA_DIR.value, _NUM_CLIPS.value
   )
 
 
@@ -108,9 +100,7 @@ def main(argv: list[str]) -> None:
     from dance2wave import evaluation
 
     print(evaluation.format_table(flat))
-    print(
-      f'Report: {output / "report.html"}  Figures: {output / "report.json"}'
-    )
+    print(f'Report: {output}/report.html  Figures: {output}/report.json')
 
 
 if __name__ == '__main__':

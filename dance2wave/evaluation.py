@@ -38,6 +38,7 @@ from dance2wave.pose.source import POSE_SUFFIXES, holds_poses, read_pose
 from dance2wave.training.workdir import write_json
 
 SAMPLE_RATE_HZ, POSE_RATE_HZ = 16_000, 50
+NUM_CLIPS = 64  # that are scored of a split if nobody says how many
 _TRAIN_CLIPS = 360  # that the style classifier hears
 _AUDIO_SUFFIXES = ('.wav', '.flac', '.ogg', '.mp3', '.m4a')
 _VIDEO_SUFFIXES = ('.mp4', '.m4v', '.mov', '.mkv', '.webm', '.avi')
@@ -312,10 +313,10 @@ def write(
 
 
 def write_controls(
-  output: pathlib.Path, name: str, data_dir: str | None, num_clips: int
+  output: pathlib.Path, name: str, data_dir: str | None, num_clips: int | None
 ) -> dict[str, float]:
   """Write the report of originals and controls of a dataset's test clips."""
-  clips = clips_of_dataset(name, data_dir, 'test', num_clips)
+  clips = clips_of_dataset(name, data_dir, 'test', num_clips or NUM_CLIPS)
   classifier = train_classifier(name, data_dir, SAMPLE_RATE_HZ)
   title = f'Originals and controls of {name}'
   return write(output, title, clips, classifier=classifier)

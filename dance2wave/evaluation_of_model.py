@@ -12,7 +12,7 @@ from dance2wave.training import hosts, warm_start
 def write(
   workdir: pathlib.Path,
   output: pathlib.Path,
-  num_clips: int,
+  num_clips: int | None,
   num_changed: int,
   num_long: int = 0,
 ) -> dict[str, float]:
@@ -24,7 +24,7 @@ def write(
   Args:
     workdir: of the run.
     output: folder of the report.
-    num_clips: test clips that are scored.
+    num_clips: test clips that are scored; None for `evaluation.NUM_CLIPS`.
     num_changed: of them, whose dance is changed.
     num_long: synthetic dances of two minutes that are played too.
 
@@ -32,6 +32,7 @@ def write(
     InputError: the run has trained no sound for dances.
   """
   options, graphdef, params = warm_start.load_player(workdir)
+  num_clips = num_clips or evaluation.NUM_CLIPS
   sample = dataclasses.replace(options.sample, num_clips=num_clips)
   options = dataclasses.replace(options, sample=sample)
   generator = offline.Generator(
