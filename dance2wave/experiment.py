@@ -203,7 +203,8 @@ def run(options: Options, folder: pathlib.Path, profile=None) -> dict:
   make_builders(options)  # An unknown one is refused before all else.
   new_model.transformer_look_ahead_s(options)
   sharding.make_mesh(*dataclasses.astuple(options.mesh))
-  warm_start.check_sources(options)
+  if not workdir.has_checkpoints(folder):  # Nothing is taken a second time.
+    warm_start.check_sources(options)
   with contextlib.ExitStack() as stack:
     if hosts.is_first():
       stack.enter_context(workdir.hold_workdir(folder))

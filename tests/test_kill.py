@@ -13,6 +13,7 @@ from command_line import HEARS_SIGINT, ROOT
 from warm_tool import WarmTool
 
 from dance2wave import pipeline
+from dance2wave.errors import Interrupted
 from dance2wave.training import loop, manifest
 from dance2wave.training.steps import Steps
 
@@ -253,6 +254,33 @@ def test_twenty_kills_and_ten_stops_lose_nothing(data_dir, tmp_path):
   assert (len(costs), len(spent_s)) == (20, 10)
   assert any('tmp' in name for name in left)
   assert max(spent_s) < 10
+
+
+def test_a_signal_while_the_last_figures_are_made_stops_the_run(
+  data_dir, tmp_path, monkeypatch
+):
+  from test_training import make_options
+
+  options = make_options(
+    data_dir,
+    train__save_every=3,
+    train__pose_steps=3,
+    train__joint_steps=0,
+    pose__num_blocks=0,
+  )
+  real = loop._HeldOut.__call__
+
+  def call(self, params):
+    figures = real(self, params)
+    os.kill(os.getpid(), signal.SIGTERM)
+    return figures
+
+  monkeypatch.setattr(loop._HeldOut, '__call__', call)
+  with pytest.raises(Interrupted, match='step 3 is saved'):
+    loop.train(options, tmp_path)
+  monkeypatch.undo()
+  assert Steps(tmp_path / 'checkpoints').newest_good() == 3
+  assert loop.train(options, tmp_path).num_steps == 3
 
 
 def test_a_save_that_fails_is_known_one_step_later(

@@ -1,5 +1,6 @@
 """NaN and infinity in a batch, a loss, gradients or weights; odd sounds."""
 
+import dataclasses
 import functools
 import json
 
@@ -17,7 +18,14 @@ from dance2wave import options as options_lib
 from dance2wave.datasets import mixture
 from dance2wave.errors import InputError
 from dance2wave.sampling import offline
-from dance2wave.training import loop, sharding, state, step, workdir
+from dance2wave.training import (
+  loop,
+  programs,
+  sharding,
+  state,
+  step,
+  workdir,
+)
 from dance2wave.training.checkpoint import Checkpoints
 from dance2wave.training.programs import make_programs
 from dance2wave.training.skips import Skips
@@ -94,6 +102,24 @@ def test_a_good_step_changes_weights_average_and_optimizer(
       jax.tree.leaves(getattr(after, part)),
     )
     assert any(np.any(a != b) for a, b in pairs)
+
+
+def test_the_rate_is_that_of_the_step_whatever_was_skipped(machinery, batch):
+  _, steps, new = machinery
+  placed = sharding.shard_batch(batch, sharding.make_mesh(1, 1))
+
+  def moved_at(number):
+    before = dataclasses.replace(new(), step=jnp.int32(number))
+    start = jax.device_get(before.params)
+    after, _ = steps[False](before, placed, jax.random.key(1))
+    pairs = zip(jax.tree.leaves(start), jax.tree.leaves(after.params))
+    return max(float(np.abs(a - b).max()) for a, b in pairs)
+
+  schedule = programs.make_schedule(machinery[0])
+  wanted = float(schedule(1) / schedule(0))
+  # The optimizer has counted no update before either.
+  assert moved_at(1) / moved_at(0) == pytest.approx(wanted, rel=0.2)
+  assert wanted > 1.4
 
 
 @pytest.mark.parametrize('is_joint', [False, True])

@@ -262,5 +262,7 @@ def train(
       log.flush()
     figures = figures or held_out(state.ema)
     checkpoints.wait()
+    if held.signal:  # Since the last step was made.
+      raise Interrupted(held.signal, f'step {last} is saved')
   seconds = time.monotonic() - began
   return Trained(made.graphdef, state.ema, last, figures, seconds)

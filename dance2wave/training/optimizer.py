@@ -135,6 +135,25 @@ def _clip(clip_norm) -> optax.GradientTransformationExtraArgs:
   )
 
 
+def _scale_by_schedule(schedule) -> optax.GradientTransformationExtraArgs:
+  """Scale updates by minus the rate at a step.
+
+  It counts by itself unless `update` is given the `step`, by a loop in which
+  some steps are left out, and no update made of them.
+  """
+
+  def update(updates, state, params=None, *, step=None, **others):
+    del params, others
+    step = state.count if step is None else step
+    rate = -schedule(step)
+    updates = jax.tree.map(lambda x: jnp.asarray(rate, x.dtype) * x, updates)
+    return updates, optax.ScaleByScheduleState(optax.safe_increment(step))
+
+  return optax.GradientTransformationExtraArgs(
+    lambda _: optax.ScaleByScheduleState(jnp.zeros((), jnp.int32)), update
+  )
+
+
 def make_optimizer(
   schedule: Callable,
   *,
@@ -147,14 +166,15 @@ def make_optimizer(
 ) -> optax.GradientTransformationExtraArgs:
   """Return Muon and Adam with decoupled decay, after clipping by global norm.
 
-  Its `update` takes that norm as `grad_norm` from whoever knows it.
+  Its `update` takes that norm as `grad_norm` from whoever knows it, and the
+  number of the step as `step` where some steps are left out.
 
   Muon (Jordan 2024) updates matrices by the nearest orthogonal matrix of
   their momentum; docs/ablations.md says what that gains. The rest gets Adam
   (Kingma and Ba 2015); decay is that of AdamW (Loshchilov and Hutter 2019).
 
   Args:
-    schedule: the learning rate as a function of the updates made so far.
+    schedule: the learning rate as a function of the steps made so far.
     weight_decay: times the rate, taken off decayed parameters each update.
     clip_norm: largest norm that all gradients together may have.
     b1: of Adam, decay of the mean of gradients.
@@ -181,7 +201,7 @@ def make_optimizer(
     optax.add_decayed_weights(
       weight_decay, lambda params: decay_mask(params, decay_mask_rules)
     ),
-    optax.scale_by_learning_rate(schedule),
+    _scale_by_schedule(schedule),
   )
 
 

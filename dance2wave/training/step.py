@@ -178,7 +178,11 @@ def _loss_at(options, graphdef, mesh, is_joint, step):
 def _improved(optimizer, train, state, grads, grad_norm):
   """Return what a step against the gradients makes of it, under its number."""
   updates, opt_state = optimizer.update(
-    grads, state.opt_state, state.params, grad_norm=grad_norm
+    grads,
+    state.opt_state,
+    state.params,
+    grad_norm=grad_norm,
+    step=state.step,
   )
   params = optax.apply_updates(state.params, updates)
   # The average forgets the first, bad weights sooner than ema_decay alone.

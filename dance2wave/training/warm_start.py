@@ -15,6 +15,7 @@ from dance2wave.training.state import TrainState, leaf_name
 
 # One row or column for each label: other labels are another parameter.
 _PER_LABEL = r'(^|/)(style|style_head/(kernel|bias))$'
+_READ_CONTEXT = 'wave/context/', 'wave/timbre/', 'context_stack/'
 # What gives parameters their meaning, and leaves their shapes as they are.
 _MEANINGS = {
   True: (  # of the WaveNet
@@ -23,8 +24,16 @@ _MEANINGS = {
     'wave.layers_per_cycle',
     'wave.is_levelled',
     'wave.is_whitened',
+    'wave.levels',
   ),
-  False: ('pose_rate_hz',),
+  False: (
+    'pose_rate_hz',
+    'pose.num_heads',
+    'pose.stem_dilations',
+    'pose.top_dilations',
+    'pose.window_s',
+    'pose.look_ahead_s',
+  ),
 }
 
 
@@ -72,7 +81,8 @@ def is_trained(options: Options, name: str) -> bool:
   """Return whether a run of these options has trained a parameter."""
   train = options.train
   if name.startswith(('wave/', 'context_stack/')):
-    is_context = name.startswith(('wave/context/', 'context_stack/'))
+    # Of sound alone, what reads a dance has met none.
+    is_context = name.startswith(_READ_CONTEXT)
     return bool(train.joint_steps) and not (train.is_audio_only and is_context)
   return bool(train.pose_steps) or not train.is_audio_only
 
@@ -158,8 +168,9 @@ def warm_start(
 ) -> tuple[TrainState, list[Coverage]]:
   """Return the state with what the runs of `train.init_from` have trained.
 
-  A parameter that a run did not train (a WaveNet in a run of poses alone, the
-  context's projection in a run of sound alone) is not taken from it; rows and
+  A parameter that a run did not train for dances with sound (a WaveNet in a run
+  of poses alone; in a run of sound alone the context's projection and `timbre`,
+  which met no dance) is not taken from it; rows and
   columns for labels are taken only where the labels are the same. Of several
   runs the later one wins.
 

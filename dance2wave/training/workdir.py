@@ -100,7 +100,8 @@ def read_options(workdir: pathlib.Path) -> Options:
   return options_lib.parse(config)
 
 
-def _has_checkpoints(workdir: pathlib.Path) -> bool:
+def has_checkpoints(workdir: pathlib.Path) -> bool:
+  """Return whether a run has saved anything into a folder."""
   folder = workdir / 'checkpoints'
   return folder.is_dir() and any(folder.iterdir())
 
@@ -134,7 +135,7 @@ def open_workdir(workdir: pathlib.Path, options: Options) -> None:
   Raises:
     InputError: the folder belongs to another config.
   """
-  if _has_checkpoints(workdir):
+  if has_checkpoints(workdir):
     old = options_lib.to_dict(read_options(workdir))
     new = options_lib.to_dict(options)
     for key, (there, here) in differences(old, new).items():
