@@ -6,7 +6,6 @@ import pathlib
 import time
 
 import jax
-import numpy as np
 import tqdm
 from absl import logging
 
@@ -17,6 +16,7 @@ from dance2wave.errors import Interrupted
 from dance2wave.options import Options
 from dance2wave.training import hosts, sharding
 from dance2wave.training.checkpoint import Checkpoints
+from dance2wave.training.held_out import mean_over_batches
 from dance2wave.training.interrupt import hold_signals
 from dance2wave.training.pace import Pace
 from dance2wave.training.programs import make_programs, make_schedule
@@ -133,7 +133,7 @@ class _HeldOut:
       jax.device_get(self._step(params, _place(batch, self._mesh)))
       for batch in self._batches
     ]
-    return {k: float(np.mean([row[k] for row in rows])) for k in rows[0]}
+    return mean_over_batches(rows)
 
 
 def _place(batch, mesh):

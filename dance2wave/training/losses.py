@@ -42,7 +42,7 @@ def binary_cross_entropy(logits, target):
   return jax.nn.softplus(logits) - logits * target - entropy
 
 
-def _known(batch):
+def known(batch):
   """Return (B, F) bool: where the beats are known."""
   return batch['valid_BF'] & (batch['beat_phase_BF'] >= 0)
 
@@ -69,12 +69,12 @@ def head_losses(heads_BFH, batch, whole=None):
   losses = {}
   for index, name in enumerate(HEADS[:PHASE]):
     loss_BF = binary_cross_entropy(heads[..., index], batch[f'{name}_BF'])
-    mask = _known if name in ('beat', 'half_beat') else heard
+    mask = known if name in ('beat', 'half_beat') else heard
     losses[name] = masked_mean(loss_BF, mask(batch), mask(whole))
   angle = 2 * jnp.pi * batch['beat_phase_BF']
   wanted = jnp.stack([jnp.cos(angle), jnp.sin(angle)], axis=-1)
   error = jnp.sum((activate_heads(heads)[..., PHASE:] - wanted) ** 2, axis=-1)
-  losses['phase'] = masked_mean(error, _known(batch), _known(whole))
+  losses['phase'] = masked_mean(error, known(batch), known(whole))
   return losses
 
 

@@ -45,7 +45,7 @@ class Programs:
     abstract: that state, with shapes and shardings for arrays.
     steps: `(state, batch, key) -> (state, figures)` of a stage, by whether it
       is joint.
-    evaluate: `(averaged weights, batch) -> figures`, held out.
+    evaluate: `(averaged weights, batch) -> figures and counts`, held out.
   """
 
   graphdef: object
