@@ -8,7 +8,8 @@ import sys
 import pytest
 import tensorflow_datasets as tfds
 import toy_dataset
-from toy_dataset import Task, Toy, build, content, ids
+from tensorflow_datasets.core.file_adapters import FileFormat
+from toy_dataset import TASKS, Task, Toy, build, content, ids
 
 from dance2wave.datasets import base, opening, shards
 from dance2wave.datasets.work import Failure, FailureLog
@@ -119,6 +120,29 @@ def test_a_missing_folder_is_one_line_with_the_command(tmp_path):
 def test_a_limit_of_examples(limit, num_train, built, tmp_path):
   builder = build(tmp_path, max_examples_per_split=limit)
   assert ids(builder) == ids(built)[:num_train]
+
+
+@pytest.mark.parametrize('name', ['tfrecord', 'parquet', 'nonsense'])
+def test_another_file_format_is_refused_and_nothing_written(name, tmp_path):
+  builder = Toy(tasks=TASKS, data_dir=str(tmp_path / 'data'))
+  message = f'file_format is {name}; expected array_record'
+  for file_format in (name, FileFormat.TFRECORD):
+    with pytest.raises(InputError, match=r'expected array_record.*drop'):
+      builder.download_and_prepare(file_format=file_format)
+  with pytest.raises(InputError, match=message):
+    Toy(tasks=TASKS, data_dir=str(tmp_path / 'data'), file_format=name)
+  assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize('file_format', ['array_record', None])
+def test_the_one_file_format_may_be_named(file_format, tmp_path):
+  builder = Toy(
+    tasks={'train': [Task('a')]},
+    data_dir=str(tmp_path),
+    file_format=file_format,
+  )
+  builder.download_and_prepare(file_format=FileFormat.ARRAY_RECORD)
+  assert ids(builder) == ['a#0']
 
 
 def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, monkeypatch):

@@ -7,7 +7,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 import dance2wave.datasets  # noqa: F401  (makes the builder known)
-from dance2wave.datasets import splits, video_clips
+from dance2wave.datasets import opening, splits, video_clips
 from dance2wave.datasets.clip_folder import folder as folder_lib
 from dance2wave.datasets.work import Failure
 from dance2wave.errors import InputError
@@ -263,3 +263,20 @@ def test_a_list_of_videos_is_as_good_as_a_folder(videos, tmp_path):
     listed.write_text(line)
     with pytest.raises(InputError, match=message):
       builder_of(listed, tmp_path / 'other').download_and_prepare()
+
+
+def test_a_folder_of_another_file_format_is_one_line(built, videos, tmp_path):
+  shutil.copytree(built._data_dir_root, tmp_path / 'data')
+  (info,) = (tmp_path / 'data').glob('clip_folder/*/dataset_info.json')
+  text = info.read_text()
+  info.write_text(text.replace('array_record', 'tfrecord'))
+  data_dir = str(tmp_path / 'data')
+  for open_it in (
+    lambda: opening.make_builder('clip_folder', data_dir),
+    lambda: opening.open_source('clip_folder', data_dir),
+    lambda: builder_of(videos, data_dir).download_and_prepare(),
+    lambda: tfds.data_source('clip_folder', data_dir=data_dir),
+  ):
+    with pytest.raises(InputError, match=r'of tfrecord; .* delete the') as e:
+      open_it()
+    assert str(info.parent) in str(e.value) and '\n' not in str(e.value).strip()

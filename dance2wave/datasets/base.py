@@ -89,6 +89,16 @@ def _refuse_disk(data_dir: str, wrong: str, number: int) -> None:
   ) from None
 
 
+def _check_format(file_format: Any) -> None:
+  """Raise InputError for a format of files other than array_record."""
+  name = getattr(file_format, 'value', file_format)
+  if name not in (None, 'array_record'):
+    raise InputError(
+      f'file_format is {name}; expected array_record, which is read without '
+      'TensorFlow; drop the option'
+    )
+
+
 class _Info(tfds.core.DatasetInfo):
   """What is known of a dataset that TFDS's own store does not have."""
 
@@ -114,6 +124,9 @@ class ClipBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     num_workers: processes that make clips; by default one for every core. The
       dataset's bytes do not depend on it.
     **kwargs: those of every TFDS builder: config, data_dir, version.
+
+  Raises:
+    InputError: another file_format, or a dataset of another is there.
   """
 
   NUM_JOINTS: ClassVar[int]
@@ -121,12 +134,22 @@ class ClipBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
   def __init__(
     self,
     *,
-    file_format: Any = 'array_record',
+    file_format: Any = None,
     num_workers: int | None = None,
     **kwargs: Any,
   ):
+    _check_format(file_format)
     self._num_workers = num_workers
-    super().__init__(file_format=file_format, **kwargs)
+    try:
+      super().__init__(file_format='array_record', **kwargs)
+    except ValueError as error:
+      if 'File format is already set' not in str(error):
+        raise
+      raise InputError(
+        f'{self.data_dir} holds files of {self.info.file_format.value}; '
+        'expected array_record, which is read without TensorFlow; delete the '
+        'folder and build again'
+      ) from None
 
   def aux_features(self) -> Mapping[str, Any] | None:
     """Return the features of `aux`; None if there are none."""
@@ -155,11 +178,7 @@ class ClipBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     Raises:
       InputError: bad input, or a disk that is full or cannot be written.
     """
-    if self.info.file_format.value != 'array_record':
-      raise InputError(
-        f'file_format is {self.info.file_format.value}; expected array_record, '
-        'which is read without TensorFlow; drop the option'
-      )
+    _check_format(kwargs.get('file_format'))
     config = kwargs.get('download_config') or tfds.download.DownloadConfig()
     if beam_work.is_wanted(config):
       beam_work.check_installed()
