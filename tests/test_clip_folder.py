@@ -119,6 +119,26 @@ def test_good_files_become_clips_and_bad_ones_lines(built):
   assert all(line['message'] for line in lines)
 
 
+def test_a_broken_link_is_a_line_and_not_the_end(videos, tmp_path):
+  folder = tmp_path / 'f'
+  folder.mkdir()
+  for name in ('a.mp4', 'a.npz'):
+    shutil.copy(videos / name, folder)
+  (folder / 'gone.mp4').symlink_to(tmp_path / 'nowhere.mp4')
+  (folder / 'loop.mp4').symlink_to(folder / 'loop.mp4')
+  one_split = 'file,style,song\na.mp4,,X\ngone.mp4,,X\nloop.mp4,,X\n'
+  (folder / 'styles.csv').write_text(one_split)
+  builder = builder_of(folder, tmp_path / 'data', num_workers=1)
+  builder.download_and_prepare()
+  assert set(all_clips(builder)) == {'a.mp4#0'}
+  path = pathlib.Path(builder.data_dir) / 'failures.jsonl'
+  lines = [json.loads(line) for line in path.read_text().splitlines()]
+  found = {line['path']: line['reason'] for line in lines}
+  assert found == dict.fromkeys(('gone.mp4', 'loop.mp4'), 'InputError')
+  # Nor does it hinder the use of what has been built.
+  builder_of(folder, tmp_path / 'data').download_and_prepare()
+
+
 def test_pieces_of_a_file_share_group_and_split(built):
   pieces = [v for k, v in all_clips(built).items() if k.startswith('b.mp4')]
   assert len({split for split, _ in pieces}) == 1

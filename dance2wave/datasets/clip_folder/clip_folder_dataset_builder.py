@@ -116,5 +116,13 @@ class Builder(base.ClipBuilder):
 
 def _fingerprint(videos: list[Video]) -> str:
   """Return a digest of the names and sizes of the files."""
-  facts = [(video.name, video.path.stat().st_size) for video in videos]
+  facts = [(video.name, _size(video.path)) for video in videos]
   return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+
+
+def _size(path: pathlib.Path) -> int | None:
+  """Return the bytes of a file; None if it is gone, or a link to nowhere."""
+  try:
+    return path.stat().st_size
+  except OSError:
+    return None
