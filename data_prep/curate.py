@@ -37,6 +37,7 @@ import tqdm
 from absl import app, flags
 
 from dance2wave import cores
+from dance2wave.datasets.listing import visible_files
 from dance2wave.datasets.video_clips import SUFFIXES
 from dance2wave.datasets.workers import WorkerDied, ordered_map
 from dance2wave.errors import InputError, one_line_errors
@@ -99,11 +100,9 @@ def _find_clips(path: pathlib.Path) -> Iterator[tuple[pathlib.Path, ...]]:
       'of videos; correct --input'
     )
   folder = path if path.is_dir() else path.parent
-  for found in sorted(path.rglob('*')) if path.is_dir() else [path]:
-    inside = found.relative_to(folder)
-    is_hidden = any(part.startswith('.') for part in inside.parts)
-    if found.suffix.lower() in SUFFIXES and found.is_file() and not is_hidden:
-      yield folder.resolve(), inside
+  for found in visible_files(path) if path.is_dir() else [path]:
+    if found.suffix.lower() in SUFFIXES and found.is_file():
+      yield folder.resolve(), found.relative_to(folder)
 
 
 def find_jobs(

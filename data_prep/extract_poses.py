@@ -19,6 +19,7 @@ import tqdm
 from absl import app, flags
 
 from dance2wave import cores
+from dance2wave.datasets.listing import visible_files
 from dance2wave.datasets.work import Failure
 from dance2wave.datasets.workers import WorkerDied, ordered_map
 from dance2wave.errors import InputError, one_line_errors
@@ -45,11 +46,9 @@ _POSE_MODEL = flags.DEFINE_string(
 
 def _videos_in(folder: pathlib.Path) -> Iterator[pathlib.Path]:
   """Yield the videos of a folder and its sub-folders, relative to it."""
-  for path in sorted(folder.rglob('*')):
-    inside = path.relative_to(folder)
-    is_hidden = any(part.startswith('.') for part in inside.parts)
-    if path.suffix.lower() in SUFFIXES and path.is_file() and not is_hidden:
-      yield inside
+  for path in visible_files(folder):
+    if path.suffix.lower() in SUFFIXES and path.is_file():
+      yield path.relative_to(folder)
 
 
 def find_jobs(inputs: Iterable[str], output: pathlib.Path) -> list[PoseJob]:

@@ -21,12 +21,13 @@ import shutil
 import tarfile
 import urllib.parse
 import zlib
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from absl import logging
 
 from dance2wave.datasets.kinetics_dance.annotations import is_youtube_id
 from dance2wave.datasets.kinetics_dance.classes import k700_archive_number
+from dance2wave.datasets.listing import visible_files
 from dance2wave.errors import InputError
 
 MIRROR_URL = 'https://s3.amazonaws.com/kinetics'
@@ -258,7 +259,7 @@ def find_local(
     )
   clips: dict[str, list[pathlib.Path]] = {}
   tars = []
-  for path in _visible_files(folder):
+  for path in filter(pathlib.Path.is_file, visible_files(folder)):
     name = clip_name(path.name)
     if name:
       clips.setdefault(name, []).append(path)
@@ -271,13 +272,6 @@ def find_local(
       'correct --local_dir'
     )
   return clips, tars
-
-
-def _visible_files(folder: pathlib.Path) -> Iterator[pathlib.Path]:
-  for path in sorted(folder.rglob('*')):
-    inside = path.relative_to(folder).parts
-    if not any(part.startswith('.') for part in inside) and path.is_file():
-      yield path
 
 
 def single_clips(clip_ids: Iterable[str]) -> dict[str, str]:

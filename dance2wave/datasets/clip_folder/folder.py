@@ -5,6 +5,7 @@ import pathlib
 from collections.abc import Iterable, Mapping
 
 from dance2wave.datasets import styles
+from dance2wave.datasets.listing import visible_files
 from dance2wave.datasets.video_clips import SUFFIXES, Video
 from dance2wave.errors import InputError
 
@@ -31,12 +32,7 @@ def find_videos(place: pathlib.Path) -> list[Video]:
 
 def _found(folder: pathlib.Path) -> dict[str, pathlib.Path]:
   """Return the videos in a folder by their paths inside it."""
-  paths = sorted(
-    path
-    for path in folder.rglob('*')
-    if path.suffix.lower() in SUFFIXES
-    and not any(p.startswith('.') for p in path.relative_to(folder).parts)
-  )
+  paths = [p for p in visible_files(folder) if p.suffix.lower() in SUFFIXES]
   if not paths:
     raise InputError(
       f'clip_folder: no video in {folder}; expected files ending in '

@@ -38,6 +38,7 @@ from dance2wave.datasets.kinetics_dance.classes import (
   known_classes,
   plain_label,
 )
+from dance2wave.datasets.listing import visible_files
 from dance2wave.datasets.video_clips import SUFFIXES
 from dance2wave.datasets.work import Failure
 
@@ -140,11 +141,11 @@ def _without_suffix(part: str) -> str:
 
 def files_of(folder: pathlib.Path) -> list[pathlib.Path]:
   """List all files of a folder that are not hidden, by name."""
-  return sorted(
+  return [
     path
-    for path in folder.rglob('*')
+    for path in visible_files(folder)
     if not _is_junk(path.relative_to(folder).as_posix()) and path.is_file()
-  )
+  ]
 
 
 def _is_junk(name: str) -> bool:
