@@ -281,6 +281,8 @@ def run(
   finished = read_finished(ledger)
   keys = {job.name: _key(job) for job in jobs}
   todo = {keys[j.name]: j for j in jobs if keys[j.name] not in finished}
+  if pose_model is not None:
+    find_model(pose_model)  # Refused also where nothing is left to do.
   if any(job.pose_path is None for job in todo.values()):
     import_mediapipe()
     model = find_model(pose_model)

@@ -31,7 +31,7 @@ from dance2wave.pose.clean import clean_pose
 from dance2wave.pose.landmarker import MIN_SEEN_SHARE, SKELETON, open_landmarker
 from dance2wave.pose.people import follow_dancer
 from dance2wave.pose.skeleton import SKELETONS
-from dance2wave.pose.track import PoseTrack, read_pose_file, write_pose_file
+from dance2wave.pose.track import PoseTrack, read_poses_of, write_pose_file
 
 RATE_HZ = 50  # of poses and envelopes
 SAMPLE_RATE_HZ = 16_000
@@ -42,7 +42,6 @@ MIN_SHIFT_S = 1.0
 _SILENT_LEVEL = 1 / 6  # of `targets.level`: -50 dB
 _FULL_SCALE, _CLEARLY_LARGER = 0.999, 1.5
 _SAME_PERSON = 0.1  # mean landmark distance in sizes: detected twice
-_POSE_SLACK_S = 0.5
 _NOBODY = contextlib.nullcontext()  # instead of a landmarker
 _FAR = 10.0  # frame heights: landmarks are cut to this
 
@@ -238,12 +237,7 @@ def look(job: CurationJob, duration_s: float) -> tuple[PoseTrack | None, dict]:
   row = {'num_people': None, 'main_dancer_share': None}
   row |= {'num_scene_cuts': len(cuts_s), 'scene_cuts_s': cuts_s}
   if job.pose_path is not None:
-    track = read_pose_file(job.pose_path)
-    if abs(track.duration_s - duration_s) > _POSE_SLACK_S:
-      raise InputError(
-        f'{job.pose_path} lasts {track.duration_s:.2f} s and {job.name} '
-        f'{duration_s:.2f} s; expected poses of this video; extract them again'
-      )
+    track = read_poses_of(job.video, job.pose_path, duration_s)
     seen_F = track.pose_FJD[..., 2].any(axis=1)
     return track, row | {'person_share': float(seen_F.mean())}
   picks_F, row['num_people'] = follow_dancer(people_F, np.array(times_s))

@@ -4,8 +4,9 @@
     python -m data_prep.extract_poses --input=a.mp4 --input=b.mov --output=POSES
 
 Every video becomes OUTPUT/<its path inside the input folder>.npz. Finished
-ones are skipped, so an interrupted run is continued by the same command. What
-failed, and why, is in OUTPUT/failures.jsonl.
+ones are skipped, so an interrupted run is continued by the same command; a
+video that lasts longer or shorter than its poses is another one under the same
+name and done anew. What failed, and why, is in OUTPUT/failures.jsonl.
 """
 
 import dataclasses
@@ -83,6 +84,14 @@ def find_jobs(inputs: Iterable[str], output: pathlib.Path) -> list[PoseJob]:
   return list(jobs.values())
 
 
+def _finished(jobs: Iterable[PoseJob], num_workers: int) -> set[pathlib.Path]:
+  """Return the pose files that need not be made again."""
+  there = [job for job in jobs if job.target.exists()]
+  results = ordered_map(is_finished, there, num_workers=num_workers)
+  # A video that killed the process is tried as one without poses.
+  return {job.target for job, is_done in zip(there, results) if is_done is True}
+
+
 def _run(jobs: Sequence[PoseJob], num_workers: int) -> Iterator[int | Failure]:
   for result in ordered_map(extract_one, jobs, num_workers=num_workers):
     if isinstance(result, WorkerDied):
@@ -132,7 +141,11 @@ def run(
     InputError: bad inputs, or no model: found before any work is done.
   """
   jobs = find_jobs(inputs, output)
-  todo = [job for job in jobs if not is_finished(job.target)]
+  if pose_model is not None:
+    find_model(pose_model)  # Refused also where nothing is left to do.
+  workers = max(1, cores.usable() // 2) if num_workers is None else num_workers
+  finished = _finished(jobs, workers)
+  todo = [job for job in jobs if job.target not in finished]
   if todo:
     import_mediapipe()
     model = find_model(pose_model)
@@ -145,7 +158,6 @@ def run(
       'that may be written; choose another --output'
     ) from None
   start_s = time.monotonic()
-  workers = max(1, cores.usable() // 2) if num_workers is None else num_workers
   num_frames, num_failed = extract_all(todo, output, workers)
   took_s = max(time.monotonic() - start_s, 1e-3)
   print(

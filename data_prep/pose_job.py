@@ -1,14 +1,14 @@
 """One video to one pose file, in a process that may die alone."""
 
 import dataclasses
-import os
 import pathlib
 
+from absl import logging
+
 from dance2wave.datasets.work import Failure
-from dance2wave.errors import InputError
 from dance2wave.media.video import probe
 from dance2wave.pose.landmarker import extract_poses
-from dance2wave.pose.track import read_pose_file, write_pose_file
+from dance2wave.pose.track import read_poses_of, write_pose_file
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,13 +20,15 @@ class PoseJob:
   model: pathlib.Path | None = None
 
 
-def is_finished(target: str | os.PathLike) -> bool:
-  """Return whether a pose file exists and is whole."""
-  if not os.path.exists(target):
+def is_finished(job: PoseJob) -> bool:
+  """Return whether the pose file exists, is whole and of this video."""
+  if not job.target.exists():
     return False
   try:
-    read_pose_file(target)
-  except InputError:
+    read_poses_of(job.video, job.target, probe(job.video).duration_s)
+  except Exception as error:
+    # Whatever is wrong with the video, extracting its poses will say so.
+    logging.warning('%s: extracting its poses anew: %s', job.video, error)
     return False
   return True
 

@@ -1,4 +1,5 @@
 import json
+import os
 import pathlib
 import shutil
 
@@ -219,6 +220,31 @@ def test_a_silent_video_says_so(videos, monkeypatch):
   )
   failure = video_clips.read_video(video_of(videos, 'a.mp4'))
   assert failure.stage == 'audio' and 'is silent' in failure.message
+
+
+@pytest.mark.parametrize('difference_s', [-0.4, 0.4, -1.0, 1.0, 21.0])
+def test_poses_of_another_video_are_refused(videos, difference_s, tmp_path):
+  shutil.copy(videos / 'a.mp4', tmp_path)
+  write_pose_file(tmp_path / 'a.npz', pose_track(2.0 + difference_s))
+  found = video_clips.read_video(video_of(tmp_path, 'a.mp4'))
+  if abs(difference_s) < 0.5:
+    assert not isinstance(found, Failure)
+    return
+  assert found.stage == 'pose' and found.reason == 'InputError'
+  assert f'a.npz lasts {2.0 + difference_s:.2f} s and ' in found.message
+  assert 'a.mp4 2.00 s; expected poses of this video; remove' in found.message
+
+
+@pytest.mark.parametrize('age_s', [60, -60])
+def test_a_video_newer_than_its_poses_is_a_warning(
+  videos, age_s, tmp_path, caplog
+):
+  for name in ('a.mp4', 'a.npz'):
+    shutil.copy(videos / name, tmp_path)
+  time_s = (tmp_path / 'a.npz').stat().st_mtime - age_s
+  os.utime(tmp_path / 'a.mp4', (time_s, time_s))
+  assert len(video_clips.read_video(video_of(tmp_path, 'a.mp4'))) == 1
+  assert ('is newer than its poses' in caplog.text) == (age_s < 0)
 
 
 def test_a_crash_in_a_decoder_is_a_failure_line(videos, monkeypatch):

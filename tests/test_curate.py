@@ -478,6 +478,12 @@ def test_nobody_is_a_row(videos, landmarker, tmp_path):
   assert not (output / 'poses').exists()
 
 
+def test_a_model_that_is_not_there_is_refused_with_poses(videos, tmp_path):
+  with pytest.raises(InputError, match='which is no file'):
+    tool.run([videos], tmp_path / 'out', pose_model=str(tmp_path / 'no.task'))
+  assert not (tmp_path / 'out').exists()
+
+
 def test_pose_file_of_another_video_is_refused(videos, tmp_path):
   shutil.copy(videos / 'good' / 'one.mp4', tmp_path / 'a.mp4')
   shutil.copy(videos / 'good' / 'two.npz', tmp_path / 'a.npz')

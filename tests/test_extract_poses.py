@@ -1,4 +1,5 @@
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -8,6 +9,8 @@ import numpy as np
 import pytest
 
 from dance2wave.errors import InputError
+from dance2wave.media.video import probe
+from dance2wave.pose.model_file import find_model
 from dance2wave.pose.track import PoseTrack, read_pose_file, write_pose_file
 from data_prep import extract_poses as tool
 from data_prep import pose_job
@@ -15,8 +18,14 @@ from data_prep import pose_job
 ROOT = pathlib.Path(__file__).parents[1]
 
 
-def _track():
-  return PoseTrack(np.ones((4, 14, 3)), np.arange(4) / 30, 'core14', 0.2)
+def _track(duration_s=0.2):
+  time_s = np.arange(4) * duration_s / 6
+  return PoseTrack(np.ones((4, 14, 3)), time_s, 'core14', duration_s)
+
+
+def _duration_s(text):
+  """Of a video with this text."""
+  return 9.0 if text == 'longer' else 0.2
 
 
 @pytest.fixture
@@ -32,9 +41,12 @@ def fake(monkeypatch):
     if text == 'bug':
       raise ZeroDivisionError('division by zero')
     assert model == pathlib.Path('some.task')
-    return _track()
+    return _track(_duration_s(text))
 
-  monkeypatch.setattr(pose_job, 'probe', lambda path: None)
+  def probe(video):
+    return types.SimpleNamespace(duration_s=_duration_s(video.read_text()))
+
+  monkeypatch.setattr(pose_job, 'probe', probe)
   monkeypatch.setattr(pose_job, 'extract_poses', extract)
   monkeypatch.setattr(tool, 'find_model', lambda path: pathlib.Path(path))
   monkeypatch.setattr(tool, 'import_mediapipe', lambda: None)
@@ -97,6 +109,37 @@ def test_second_run_does_only_what_is_left(fake, tmp_path, capsys):
   assert _run(videos, output) == 0 and not fake
 
 
+def test_another_take_under_the_same_name_is_done_anew(fake, tmp_path, caplog):
+  videos, output = _folder(tmp_path, a='good', b='good', c='good')
+  _run(videos, output)
+  (videos / 'a.mp4').write_text('longer')
+  (videos / 'b.mp4').write_text('as long')
+  for name, age_s in (('a', 60), ('b', 60), ('c', -60)):
+    time_s = (output / f'{name}.npz').stat().st_mtime + age_s
+    os.utime(videos / f'{name}.mp4', (time_s, time_s))
+  fake.clear()
+  assert _run(videos, output) == 0
+  assert fake == ['a.mp4']
+  assert read_pose_file(output / 'a.npz').duration_s == 9.0
+  (anew, newer) = (record.getMessage() for record in caplog.records)
+  assert 'a.mp4: extracting its poses anew: ' in anew
+  assert 'lasts 0.20 s and' in anew and '9.00 s' in anew
+  assert f'{videos / "b.mp4"} is newer than its poses' in newer
+
+
+def test_a_model_that_is_not_there_is_refused_at_any_time(
+  fake, tmp_path, monkeypatch
+):
+  videos, output = _folder(tmp_path, a='good')
+  _run(videos, output)
+  monkeypatch.setattr(tool, 'find_model', find_model)
+  assert tool.run([str(videos)], output, num_workers=0) == 0
+  with pytest.raises(
+    InputError, match=r'pose_model is .*no\.task, which is no'
+  ):
+    tool.run([str(videos)], output, pose_model=str(tmp_path / 'no.task'))
+
+
 def test_write_failure_is_one_failure(fake, tmp_path, monkeypatch):
   def full(path, track):
     raise OSError(28, 'No space left on device')
@@ -132,7 +175,8 @@ def test_command_line_with_a_real_worker(tmp_path, shared_data):
   model, output = tmp_path / 'unused.task', tmp_path / 'poses'
   model.write_bytes(b'')
   output.mkdir()
-  write_pose_file(output / 'video_90.npz', _track())
+  duration_s = probe(shared_data / 'decord' / 'video_90.mov').duration_s
+  write_pose_file(output / 'video_90.npz', _track(duration_s))
   done = subprocess.run(
     [
       *(sys.executable, '-m', 'data_prep.extract_poses'),

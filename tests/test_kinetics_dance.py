@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import os
 import pathlib
 import pickle
 import shutil
@@ -523,6 +524,22 @@ def test_a_clip_that_is_cut_off_in_its_archive_is_a_line(tmp_path):
   gone = dataclasses.replace(piece, path=tmp_path / 'gone.tar')
   failure = builder_lib.read_task(builder_lib.Task(video, gone, 'p/a.mp4'))
   assert failure.reason == 'FileNotFoundError'
+
+
+@pytest.mark.parametrize(
+  'layout, kind', [(fixture.class_archives, None), (fixture.mixed, 'k400')]
+)
+def test_a_clip_in_an_archive_is_as_old_as_the_archive(
+  layout, kind, source, tmp_path, caplog
+):
+  folder = lay_out(tmp_path / 'in', layout, source, kind, ROWS)
+  for path in folder.rglob('*'):
+    if path.suffix != '.npz' and path.is_file():
+      os.utime(path, (0, 0))
+  tasks, _ = plan(folder, tmp_path)
+  for task in tasks['train']:
+    assert len(builder_lib.read_task(task)) == 1
+  assert 'is newer than its poses' not in caplog.text
 
 
 def test_no_folder_and_no_clip_name_the_tool(tmp_path):

@@ -14,10 +14,11 @@ from dance2wave.datasets.work import Failure
 from dance2wave.errors import InputError
 from dance2wave.media.audio import read_audio
 from dance2wave.media.clip import fit_samples
+from dance2wave.media.video import picture_s
 from dance2wave.metrics.beat_detector import detect_beats
 from dance2wave.pose.landmarker import check_seen, extract_poses
 from dance2wave.pose.skeleton import to_core14
-from dance2wave.pose.track import PoseTrack, read_pose_file
+from dance2wave.pose.track import PoseTrack, read_poses_of
 
 SUFFIXES = ('.mp4', '.mov', '.mkv', '.webm', '.avi', '.m4v')
 SAMPLE_RATE_HZ = 16_000
@@ -54,11 +55,11 @@ class Video:
 
 def read_video(video: Video) -> list[Clip] | Failure:
   """Return the clips of one file, or why there are none; never raises."""
-  stage = 'pose'
+  stage = 'audio'  # First, because finding poses takes longest.
   try:
-    track = _poses(video)
-    stage = 'audio'
     audio_T = _audio(video)
+    stage = 'pose'
+    track = _poses(video)
     stage = 'beats'
     beats_s = np.asarray(detect_beats(audio_T, SAMPLE_RATE_HZ))
     stage = 'cut'
@@ -71,7 +72,7 @@ def read_video(video: Video) -> list[Clip] | Failure:
 def _poses(video: Video) -> PoseTrack:
   pose_path = video.pose_path or video.path.with_suffix('.npz')
   if pose_path.exists():
-    track = read_pose_file(pose_path)
+    track = read_poses_of(video.path, pose_path, picture_s(video.path))
     is_seen = (track.pose_FJD[..., 2] > 0).any(axis=1)
     check_seen(int(is_seen.sum()), len(is_seen), video.path)
     return track

@@ -105,6 +105,17 @@ def probe(path: str | pathlib.Path) -> VideoInfo:
     )
 
 
+def picture_s(path: str | pathlib.Path) -> float | None:
+  """Return how long the picture of a file lasts; None if it has only sound.
+
+  Raises:
+    InputError: as `probe`.
+  """
+  with open_media(pathlib.Path(path)) as container:
+    has_picture = choose_stream(container, 'video') is not None
+  return probe(path).duration_s if has_picture else None
+
+
 def _frame_ticks(container, video, path) -> tuple[np.ndarray, int, bool]:
   """Return the shown frames' times, the last one's duration, and has_pts."""
   rows = []

@@ -4,6 +4,7 @@ A pose file is an .npz with `pose` (F, J, 3), `pose_time_s` (F,), `skeleton`
 and, optionally, `duration_s`. It never holds pickled objects.
 """
 
+import contextlib
 import dataclasses
 import os
 import pathlib
@@ -11,11 +12,13 @@ import tempfile
 import zipfile
 
 import numpy as np
+from absl import logging
 
 from dance2wave import damaged
 from dance2wave.errors import InputError, first_line
 from dance2wave.pose.skeleton import joint_names
 
+MAX_DIFFERENCE_S = 0.5  # between a video and its poses
 _MAX_COORDINATE = 100.0  # frame heights; beyond it somebody stored pixels
 _CONFIDENCE_SLACK = 1e-3
 # More out of so few bytes is a bomb: poses shrink to a third at most.
@@ -228,6 +231,37 @@ def read_pose_file(path: str | os.PathLike) -> PoseTrack:
     return PoseTrack(pose_FJD, time_s, str(arrays['skeleton']), duration_s)
   except InputError as error:
     raise InputError(f'pose file {path}: {error}') from None
+
+
+def read_poses_of(
+  video_path: pathlib.Path, path: pathlib.Path, duration_s: float | None
+) -> PoseTrack:
+  """Read the pose file of a video that lasts duration_s; None: not known.
+
+  A video that is newer than its poses, but as long, is a warning.
+
+  Raises:
+    InputError: as `read_pose_file`, or the poses are those of another video:
+      longer or shorter by more than MAX_DIFFERENCE_S.
+  """
+  track = read_pose_file(path)
+  if duration_s is None:
+    return track
+  if abs(track.duration_s - duration_s) > MAX_DIFFERENCE_S:
+    raise InputError(
+      f'{path} lasts {track.duration_s:.2f} s and {video_path} '
+      f'{duration_s:.2f} s; expected poses of this video; remove the pose file '
+      'or run data_prep.extract_poses again'
+    )
+  with contextlib.suppress(OSError):  # Deleted meanwhile.
+    if video_path.stat().st_mtime > path.stat().st_mtime:
+      logging.warning(
+        '%s is newer than its poses %s, which are used as they are as long; '
+        'if it is another take, remove the pose file',
+        video_path,
+        path,
+      )
+  return track
 
 
 def write_pose_file(path: str | os.PathLike, track: PoseTrack) -> None:

@@ -101,6 +101,7 @@ def read_task(task: Task | Refused) -> list[Clip] | Failure:
     with task.piece.path.open('rb') as file:
       file.seek(task.piece.start)
       content = file.read(task.piece.num_bytes)
+      time_ns = os.fstat(file.fileno()).st_mtime_ns
   except OSError as error:
     return Failure.of(task.origin, 'archive', error)
   if len(content) < task.piece.num_bytes:
@@ -109,6 +110,7 @@ def read_task(task: Task | Refused) -> list[Clip] | Failure:
   with tempfile.TemporaryDirectory(prefix='dance2wave-') as folder:
     path = pathlib.Path(folder, task.video.path.name)
     path.write_bytes(content)
+    os.utime(path, ns=(time_ns, time_ns))  # It is as old as its archive.
     video = dataclasses.replace(task.video, path=path)
     return _named(read_video(video), dataclasses.replace(task, video=video))
 
