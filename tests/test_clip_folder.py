@@ -8,7 +8,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 import dance2wave.datasets  # noqa: F401  (makes the builder known)
-from dance2wave.datasets import opening, splits, video_clips
+from dance2wave.datasets import base, opening, splits, video_clips
 from dance2wave.datasets.clip_folder import folder as folder_lib
 from dance2wave.datasets.work import Failure
 from dance2wave.errors import InputError
@@ -280,6 +280,60 @@ def test_a_folder_without_a_good_video_is_refused(videos, tmp_path):
   with pytest.raises(InputError, match=r'1 failed; first: .*/broken\.mp4'):
     builder.download_and_prepare()
   assert not builder.is_prepared()
+
+
+def change_styles(folder, _):
+  (folder / 'styles.csv').write_text('file,style\na.mp4,salsa\n')
+
+
+def change_song(folder, _):
+  (folder / 'styles.csv').write_text('file,style,song\na.mp4,,X\n')
+
+
+def change_poses(folder, _):
+  write_pose_file(folder / 'a.npz', pose_track(2.0, fps=FPS - 1))
+
+
+def drop_poses(folder, _):
+  (folder / 'a.npz').unlink()
+
+
+def replace_video(folder, _):
+  os.utime(folder / 'a.mp4', (0, 0))
+
+
+def forget(_, data_dir):
+  """Put the fingerprint of an earlier version into the dataset."""
+  (path,) = data_dir.glob('clip_folder/*/metadata.json')
+  metadata = json.loads(path.read_text())
+  path.write_text(json.dumps(metadata | {'fingerprint': '0123456789abcdef'}))
+
+
+@pytest.mark.parametrize(
+  'change, model',
+  [
+    *((lambda *_: None, model) for model in (None, 'other.task')),
+    *((change_styles, None), (change_song, None), (change_poses, None)),
+    *((drop_poses, None), (replace_video, None), (forget, None)),
+  ],
+)
+def test_what_has_changed_since_is_a_warning(
+  videos, change, model, tmp_path, monkeypatch, caplog
+):
+  one_by_one = lambda recorder, tasks, _: map(recorder, tasks)  # noqa: E731
+  monkeypatch.setattr(base, 'run_here', one_by_one)
+  folder, data_dir = tmp_path / 'in', tmp_path / 'out'
+  folder.mkdir()
+  for name in ('a.mp4', 'a.npz'):
+    shutil.copy(videos / name, folder)
+  builder_of(folder, data_dir).download_and_prepare()
+  caplog.clear()
+  change(folder, data_dir)
+  builder = builder_of(folder, data_dir, model_path=model)
+  builder.download_and_prepare()
+  is_same = model is None and change.__name__ == '<lambda>'
+  assert ('have changed since' in caplog.text) == (not is_same)
+  assert len(builder.as_data_source('train')) == 1
 
 
 def test_another_folder_is_not_mistaken_for_this_one(built, tmp_path):

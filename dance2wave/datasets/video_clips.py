@@ -52,6 +52,11 @@ class Video:
   model_path: str | None = None
   aux: Mapping[str, Any] | None = None
 
+  @property
+  def poses(self) -> pathlib.Path:
+    """The pose file, which need not exist."""
+    return self.pose_path or self.path.with_suffix('.npz')
+
 
 def read_video(video: Video) -> list[Clip] | Failure:
   """Return the clips of one file, or why there are none; never raises."""
@@ -70,9 +75,8 @@ def read_video(video: Video) -> list[Clip] | Failure:
 
 
 def _poses(video: Video) -> PoseTrack:
-  pose_path = video.pose_path or video.path.with_suffix('.npz')
-  if pose_path.exists():
-    track = read_poses_of(video.path, pose_path, picture_s(video.path))
+  if video.poses.exists():
+    track = read_poses_of(video.path, video.poses, picture_s(video.path))
     is_seen = (track.pose_FJD[..., 2] > 0).any(axis=1)
     check_seen(int(is_seen.sum()), len(is_seen), video.path)
     return track

@@ -78,23 +78,27 @@ class Builder(base.ClipBuilder):
         f'{self._folder}; expected one data_dir for each folder; give another '
         '--data_dir, or --overwrite'
       )
-    videos = folder_lib.find_videos(self._folder)
+    videos = self._videos()
     if self.info.metadata['fingerprint'] != _fingerprint(videos):
       logging.warning(
-        'clip_folder: the files of %s have changed since the dataset in %s was '
-        'built; build again with --overwrite to use them',
+        'clip_folder: videos, poses, styles.csv or pose model of %s have '
+        'changed since the dataset in %s was built, or an earlier version '
+        'built it; build again with --overwrite to use them',
         self._folder,
         self.data_dir,
       )
+
+  def _videos(self) -> list[Video]:
+    return [
+      dataclasses.replace(video, model_path=self._model_path)
+      for video in folder_lib.find_videos(self._folder)
+    ]
 
   def _split_generators(
     self, dl_manager: tfds.download.DownloadManager
   ) -> dict[str, Work]:
     del dl_manager  # Nothing to download.
-    videos = [
-      dataclasses.replace(video, model_path=self._model_path)
-      for video in folder_lib.find_videos(self._folder)
-    ]
+    videos = self._videos()
     self.info.metadata['folder'] = str(self._folder)
     self.info.metadata['fingerprint'] = _fingerprint(videos)
     split_of = assign_splits(video.group for video in videos)
@@ -115,14 +119,18 @@ class Builder(base.ClipBuilder):
 
 
 def _fingerprint(videos: list[Video]) -> str:
-  """Return a digest of the names and sizes of the files."""
-  facts = [(video.name, _size(video.path)) for video in videos]
+  """Return a digest of the files, their poses, styles, songs and model."""
+  facts = [
+    (v.name, v.style, v.group, v.model_path, *map(_fact, (v.path, v.poses)))
+    for v in videos
+  ]
   return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
 
-def _size(path: pathlib.Path) -> int | None:
-  """Return the bytes of a file; None if it is gone, or a link to nowhere."""
+def _fact(path: pathlib.Path) -> tuple[int, int] | None:
+  """Return the bytes and the time of a file; None if there is none."""
   try:
-    return path.stat().st_size
-  except OSError:
+    status = path.stat()
+  except OSError:  # Deleted meanwhile, or a link to nowhere.
     return None
+  return status.st_size, status.st_mtime_ns
