@@ -39,12 +39,14 @@ from absl import app, flags
 from dance2wave import cores
 from dance2wave.datasets.listing import visible_files
 from dance2wave.datasets.video_clips import SUFFIXES
+from dance2wave.datasets.work import is_unicode
 from dance2wave.datasets.workers import WorkerDied, ordered_map
 from dance2wave.errors import InputError, one_line_errors
 from dance2wave.media.audio import replacing
 from dance2wave.pose.model_file import find_model, import_mediapipe
 from data_prep.contact_sheet import SheetRow, write_sheet
 from data_prep.curation import CurationJob, measure
+from data_prep.output import make_output
 
 # Flag -> (default, help); the column that it judges is its name without the
 # first word. Where a clip has no value there is nothing to judge.
@@ -113,7 +115,8 @@ def find_jobs(
   """Return the root of all names, and what is to be done.
 
   The root is the input folder, or the common folder of several. InputError:
-  no such input or pose_dir; no video; two that differ in their suffix only.
+  no such input or pose_dir; no video; two that differ in their suffix only; a
+  root that keep.txt cannot hold.
   """
   if pose_dir is not None and not pathlib.Path(pose_dir).is_dir():
     raise InputError(
@@ -127,6 +130,11 @@ def find_jobs(
       'correct --input'
     )
   root = pathlib.Path(os.path.commonpath([folder for folder, _ in found]))
+  if not _is_line(root):
+    raise InputError(
+      f'input is in {str(root)!r}, which has a line break or is not UTF-8; '
+      'expected a name that keep.txt can hold; rename the folder'
+    )
   jobs: dict[pathlib.Path, CurationJob] = {}
   clips = {folder / inside: inside for folder, inside in found}
   for video, inside in clips.items():
@@ -191,6 +199,11 @@ def measure_all(
       yield row
 
 
+def _is_line(path: str | os.PathLike) -> bool:
+  """Return whether a path can be in keep.txt."""
+  return '\n' not in str(path) and is_unicode(str(path))
+
+
 def judge(
   row: Mapping[str, Any], thresholds: Mapping[str, float]
 ) -> tuple[tuple[str, str], ...]:
@@ -198,8 +211,8 @@ def judge(
   if row['error']:
     return (('unreadable', row['error']),)
   reasons = []
-  if '\n' in row['path']:
-    reasons.append(('path', 'path holds a line break'))
+  if not _is_line(row['path']):
+    reasons.append(('path', 'path holds a line break or is not UTF-8'))
   if not row['has_sound']:
     reasons.append(('has_sound', 'no sound'))
   for name, limit in thresholds.items():
@@ -289,7 +302,7 @@ def run(
     for key, job in todo.items():
       if job.pose_path is None:
         todo[key] = dataclasses.replace(job, model=model)
-  _make(output)
+  make_output(output)
   start_s, num_frames = time.monotonic(), 0
   workers = max(1, cores.usable() // 2) if num_workers is None else num_workers
   rows = {job.name: finished.get(keys[job.name]) for job in jobs}
@@ -309,16 +322,6 @@ def run(
     write_sheet(output / 'contact_sheet.png', sheet, num_rows, draw)
   print(_summary(root, reasons_of, num_frames, took_s, len(jobs) - len(todo)))
   return table
-
-
-def _make(folder: pathlib.Path) -> None:
-  try:
-    folder.mkdir(parents=True, exist_ok=True)
-  except OSError as error:
-    raise InputError(
-      f'output {folder} cannot be made ({error.strerror}); expected a folder '
-      'that may be written; choose another --output'
-    ) from None
 
 
 def main(argv: Sequence[str]) -> None:

@@ -21,13 +21,14 @@ from absl import app, flags
 
 from dance2wave import cores
 from dance2wave.datasets.listing import visible_files
+from dance2wave.datasets.video_clips import SUFFIXES
 from dance2wave.datasets.work import Failure
 from dance2wave.datasets.workers import WorkerDied, ordered_map
 from dance2wave.errors import InputError, one_line_errors
 from dance2wave.pose.model_file import find_model, import_mediapipe
+from data_prep.output import make_output
 from data_prep.pose_job import PoseJob, extract_one, is_finished
 
-SUFFIXES = ('.mp4', '.mov', '.mkv', '.webm', '.avi', '.m4v', '.mpg', '.mpeg')
 FAILURES_NAME = 'failures.jsonl'
 
 _INPUT = flags.DEFINE_multi_string(
@@ -150,13 +151,7 @@ def run(
     import_mediapipe()
     model = find_model(pose_model)
     todo = [dataclasses.replace(job, model=model) for job in todo]
-  try:
-    output.mkdir(parents=True, exist_ok=True)
-  except OSError as error:
-    raise InputError(
-      f'output {output} cannot be made ({error.strerror}); expected a folder '
-      'that may be written; choose another --output'
-    ) from None
+  make_output(output)
   start_s = time.monotonic()
   num_frames, num_failed = extract_all(todo, output, workers)
   took_s = max(time.monotonic() - start_s, 1e-3)

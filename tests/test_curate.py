@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from command_line import run as run_command
 
+from dance2wave.datasets.clip_folder.folder import find_videos
 from dance2wave.datasets.synthetic_dance.generate import Task, make_clip
 from dance2wave.datasets.workers import WorkerDied
 from dance2wave.errors import InputError
@@ -219,6 +220,26 @@ def test_changed_files_and_half_lines_are_measured_again(
   assert not counted
   for line in ledger.read_text().splitlines()[-2:]:
     assert json.loads(line)['row']['path'] in ('one.mp4', 'two.mp4')
+
+
+def test_every_name_that_is_kept_is_found_by_clip_folder(videos, tmp_path):
+  folder, output = tmp_path / 'videos', tmp_path / 'out'
+  folder.mkdir()
+  good = ('plain.mp4', 'a\u2028b\x85c.mp4', 'd\re.mp4', 'f\x0cg.MPG')
+  bad = ('h\ni.mp4', os.fsdecode(b'caf\xe9.mp4'))
+  for name in good + bad:
+    shutil.copy(videos / 'good' / 'one.mp4', folder / name)
+    pose_path = (folder / name).with_suffix('.npz')
+    shutil.copy(videos / 'good' / 'one.npz', pose_path)
+  rows = _run(folder, output)
+  assert not any(row['error'] for row in rows)
+  found = {video.path for video in find_videos(output / 'keep.txt')}
+  assert found == {folder / name for name in good}
+  text = (output / 'scores.csv').read_text(errors='surrogateescape')
+  assert text.count('path holds a line break or is not UTF-8') == len(bad)
+  folder.rename(tmp_path / bad[0])
+  with pytest.raises(InputError, match=r'is in .*h\\ni\.mp4.*rename'):
+    _run(tmp_path / bad[0], output)
 
 
 def test_killed_process_is_a_row(videos, tmp_path, monkeypatch):

@@ -55,3 +55,13 @@ def test_whoever_reads_a_folder_finds_what_is_linked_into_it(folder, find):
   assert [p for p in find(folder) if p.name == CLIP] == [
     folder / 'more' / 'deep' / CLIP
   ]
+
+
+@pytest.mark.parametrize('suffix', ['.mpg', '.MPEG', '.mp4', '.webm'])
+def test_the_tools_and_the_dataset_know_the_same_videos(suffix, tmp_path):
+  (tmp_path / f'a{suffix}').touch()
+  (tmp_path / 'b.ts').touch()
+  (video,) = find_videos(tmp_path)
+  (extracted,) = extract_poses.find_jobs([tmp_path], tmp_path)
+  _, (curated,) = curate.find_jobs([tmp_path], tmp_path / 'out')
+  assert video.path == extracted.video == curated.video

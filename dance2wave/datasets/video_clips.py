@@ -20,7 +20,7 @@ from dance2wave.pose.landmarker import check_seen, extract_poses
 from dance2wave.pose.skeleton import to_core14
 from dance2wave.pose.track import PoseTrack, read_poses_of
 
-SUFFIXES = ('.mp4', '.mov', '.mkv', '.webm', '.avi', '.m4v')
+SUFFIXES = ('.mp4', '.mov', '.mkv', '.webm', '.avi', '.m4v', '.mpg', '.mpeg')
 SAMPLE_RATE_HZ = 16_000
 MAX_CLIP_S = 10.0
 MIN_CLIP_S = 1.0

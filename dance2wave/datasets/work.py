@@ -76,7 +76,7 @@ class Recorder:
     if isinstance(clips, Failure):
       return clips
     checked = [schema.check_clip(clip, self.num_joints) for clip in clips]
-    if not all(_is_unicode(c['clip_id'] + c['group']) for c in checked):
+    if not all(is_unicode(c['clip_id'] + c['group']) for c in checked):
       wrong = 'its name is not UTF-8; rename the file'
       return Failure(task.name, 'name', 'unicode', wrong)
     return [(clip['clip_id'], self._serialize(clip)) for clip in checked]
@@ -91,7 +91,7 @@ class Recorder:
     return message.SerializeToString(deterministic=True)
 
 
-def _is_unicode(text: str) -> bool:
+def is_unicode(text: str) -> bool:
   """Return whether a name that came from a disk can be stored."""
   return not any('\ud800' <= letter <= '\udfff' for letter in text)
 

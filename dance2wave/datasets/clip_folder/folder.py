@@ -44,7 +44,7 @@ def _found(folder: pathlib.Path) -> dict[str, pathlib.Path]:
 def _listed(place: pathlib.Path) -> dict[str, pathlib.Path]:
   """Return the videos of a list by what its lines say."""
   try:
-    lines = place.read_text('utf-8-sig').splitlines()
+    lines = place.read_bytes().decode('utf-8-sig').split('\n')
   except UnicodeDecodeError as error:
     raise InputError(
       f'{place} cannot be read ({error}); expected UTF-8 text with a path in '
