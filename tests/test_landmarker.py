@@ -154,6 +154,46 @@ def test_steady_small_one_beats_a_large_one_of_short_stay():
   assert picks == [1] * 10 + [0] * 40 and num_people == 2
 
 
+@pytest.mark.parametrize('size', [0.15, 0.4])
+def test_dancer_who_comes_back_late_or_in_close_up_keeps_both_sides(size):
+  """Out of sight for three seconds, then as before, or at once larger."""
+  wide, later = _person(0.5), _person(0.5, size=size)
+  gap = [] if size == 0.15 else [[later]] * 15
+  people = [[wide]] * 40 + (gap or [[]] * 15) + [[later]] * 65
+  picks, num_people = follow_dancer(people, np.arange(120) / 5)
+  assert picks == [0 if seen else None for seen in people]
+  assert num_people == 1
+
+
+def test_what_is_no_dancer_does_not_fill_the_time_without_one():
+  """A flicker, somebody tiny, somebody who was there before the end."""
+  dancer, guest = _person(0.5), _person(0.9)
+  tiny, flicker = _person(0.1, size=0.03), _person(0.3)
+  people = [[dancer]] * 100 + [[]] * 60
+  people[70:75] = [[]] * 5  # The dancer is unseen for a moment: no guest then.
+  for frames, person in (
+    (range(72, 85), guest),
+    (range(125, 130), flicker),
+    (range(130, 155), tiny),
+  ):
+    for f in frames:
+      people[f] = [*people[f], person]
+  picks, _ = follow_dancer(people, np.arange(160) / 10)
+  seen = [*range(70), *range(75, 100)]
+  assert [f for f, pick in enumerate(picks) if pick is not None] == seen
+  assert all(people[f][picks[f]] is dancer for f in seen)
+
+
+def test_the_next_person_is_followed_only_where_the_dancer_is_away():
+  """And the smaller of two who are there at that time is not."""
+  dancer, second, third = _person(0.2), _person(0.4), _person(0.7, size=0.1)
+  people = [[second]] * 30 + [[]] * 30 + [[third, dancer]] * 60
+  people[10:30] = [[third, second]] * 20
+  picks, num_people = follow_dancer(people, np.arange(120) / 10)
+  assert picks == [0] * 10 + [1] * 20 + [None] * 30 + [1] * 60
+  assert num_people == 3
+
+
 def test_nobody_to_follow():
   assert follow_dancer([[], []], np.array([0, 0.1])) == ([None, None], 0)
 

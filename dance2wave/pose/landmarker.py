@@ -138,7 +138,7 @@ def extract_poses(
   Returns:
     A 'blazepose33' track at the video's own presentation times; confidence is
     MediaPipe's visibility, 0 where nobody was seen. Of several people the
-    largest and steadiest one is followed.
+    largest and steadiest one is followed, as `people.follow_dancer` says.
 
   Raises:
     InputError: the video cannot be read, the model cannot be had, or a person
@@ -158,8 +158,8 @@ def extract_poses(
   check_seen(num_seen, len(time_F), video_path)
   if num_people > 1:
     logging.info(
-      '%s: %d people; following the largest and steadiest, seen in %.0f %% of '
-      'the frames.',
+      '%s: %d people; following the largest and steadiest, and while it is '
+      'away the next largest: seen in %.0f %% of the frames.',
       video_path,
       num_people,
       100 * num_seen / len(time_F),

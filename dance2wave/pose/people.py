@@ -10,9 +10,13 @@ _MAX_STEP_HZ = 1.0  # Body sizes per second more while out of sight.
 _MAX_SIZE_RATIO = 2.0
 _SAME_PERSON = 0.1
 _MIN_SHARE = 0.1  # Of the longest track, to be counted as a person.
+# Shorter or smaller sightings, beside the dancer's, are false ones: a detector
+# sees people for some frames in a curtain, or far away.
+_MIN_SIGHTING_S = 1.0
+_MIN_SIGHTING_SIZE = 0.25  # Mean size, of the dancer's.
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(eq=False)
 class _Track:
   last_JD: np.ndarray
   last_s: float
@@ -72,13 +76,40 @@ def _extend(
     tracks.append(_Track(people[i], time_s, {frame: i}, _size(people[i])))
 
 
+def _sightings(tracks: list[_Track], frame_s: float) -> list[_Track]:
+  """The best track, and those in whose span no better one is seen.
+
+  A person who was out of sight for long, or is shown in close-up after a cut,
+  comes back as another track.
+  """
+  best, *others = sorted(tracks, key=lambda t: t.total_size, reverse=True)
+  kept = [best]
+  min_size = _MIN_SIGHTING_SIZE * best.total_size / len(best.picks)
+  for track in others:
+    num = len(track.picks)
+    is_real = (
+      num * frame_s >= _MIN_SIGHTING_S and track.total_size >= min_size * num
+    )
+    if is_real and not any(_overlap(track, other) for other in kept):
+      kept.append(track)
+  return kept
+
+
+def _overlap(a: _Track, b: _Track) -> bool:
+  """Tell whether one begins before the other, begun earlier, has ended."""
+  return max(min(a.picks), min(b.picks)) <= min(max(a.picks), max(b.picks))
+
+
 def follow_dancer(
   people_F: list[list[np.ndarray]], time_F: np.ndarray
 ) -> tuple[list[int | None], int]:
   """Follow the largest and steadiest person.
 
   Landmarks of one frame go to the track whose last landmarks are nearest;
-  the track with the largest sum of sizes over its frames wins.
+  the track with the largest sum of sizes over its frames wins. It ends where
+  the person is out of sight for MAX_LOST_S or changes size at once. The time
+  before and after it is filled with the next largest tracks that lie wholly
+  there, last for _MIN_SIGHTING_S and are not tiny: mostly the same person.
 
   Args:
     people_F: per frame, the (J, 3) landmarks of everybody seen in it, in
@@ -87,7 +118,8 @@ def follow_dancer(
 
   Returns:
     Per frame the index of the dancer in people_F[f], or None; and the number
-    of people that were around for long enough to be counted.
+    of people that were around for long enough to be counted, where all that
+    was followed counts as one.
   """
   tracks: list[_Track] = []
   for frame, (people, time_s) in enumerate(zip(people_F, time_F)):
@@ -97,7 +129,15 @@ def follow_dancer(
     tracks += alive[num_alive:]
   if not tracks:
     return [None] * len(people_F), 0
-  best = max(tracks, key=lambda track: track.total_size)
+  frame_s = float(np.ptp(time_F)) / max(1, len(time_F) - 1)
+  kept = _sightings(tracks, frame_s)
+  picks: dict[int, int] = {}
+  for track in kept:
+    picks |= track.picks
   longest = max(len(track.picks) for track in tracks)
-  counted = sum(len(t.picks) >= _MIN_SHARE * longest for t in tracks)
-  return [best.picks.get(frame) for frame in range(len(people_F))], counted
+  num_others = sum(
+    len(track.picks) >= _MIN_SHARE * longest
+    for track in tracks
+    if track not in kept
+  )
+  return [picks.get(frame) for frame in range(len(people_F))], 1 + num_others
