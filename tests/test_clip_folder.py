@@ -169,6 +169,27 @@ def test_audio_pose_and_beats_are_cut_by_the_same_times(videos):
   assert start_s == pytest.approx(23.0)
 
 
+def test_clips_without_a_dancer_are_left_out_and_said(videos, caplog):
+  track = pose_track(32.0)  # Four clips of 8 s.
+  pose_FJD = track.pose_FJD.copy()
+  pose_FJD[: 8 * FPS, :, 2] = 0
+  pose_FJD[17 * FPS : 24 * FPS, :, 2] = 0  # Seen for 1 s of 8.
+  pose_FJD[26 * FPS :, :, 2] = 0  # Seen for 2 s of 8: enough.
+  track = PoseTrack(pose_FJD, track.pose_time_s, 'coco17', 32.0)
+  video = video_of(videos, 'a.mp4')
+  audio_T = click_track(32.0)
+  caplog.set_level('INFO', logger='absl')
+  clips = video_clips.cut(video, track, audio_T, CLICKS_S)
+  assert [clip['clip_id'] for clip in clips] == ['a.mp4#1', 'a.mp4#3']
+  np.testing.assert_allclose(
+    clips[1]['pose'][:, 5, 1] * 100, clips[1]['pose_time_s'] + 24, atol=1e-4
+  )
+  assert 'a.mp4: 2 of 4 clips' in caplog.text and '20 %' in caplog.text
+  nobody = PoseTrack(0 * pose_FJD, track.pose_time_s, 'coco17', 32.0)
+  with pytest.raises(InputError, match=r'a\.mp4 .* 0 of them with a dancer'):
+    video_clips.cut(video, nobody, audio_T, CLICKS_S)
+
+
 def test_styles_and_songs(videos, tmp_path):
   folder = tmp_path / 'f'
   shutil.copytree(videos, folder)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from absl import logging
 
 from dance2wave.datasets.schema import Clip, to_int16
 from dance2wave.datasets.work import Failure
@@ -16,7 +17,7 @@ from dance2wave.media.audio import read_audio
 from dance2wave.media.clip import fit_samples
 from dance2wave.media.video import picture_s
 from dance2wave.metrics.beat_detector import detect_beats
-from dance2wave.pose.landmarker import check_seen, extract_poses
+from dance2wave.pose.landmarker import MIN_SEEN_SHARE, check_seen, extract_poses
 from dance2wave.pose.skeleton import to_core14
 from dance2wave.pose.track import PoseTrack, read_poses_of
 
@@ -115,9 +116,12 @@ def cut(
 ) -> list[Clip]:
   """Cut poses, samples and beats by the same times.
 
+  Clips with a dancer in less than MIN_SEEN_SHARE of their frames are left out
+  with a log line; the others keep their numbers.
+
   Raises:
     InputError: picture and sound have less than MIN_CLIP_S in common, or no
-      clip would have two frames with a pose.
+      clip would have two frames with a pose, or a dancer.
   """
   total_s = min(track.duration_s, len(audio_T) / SAMPLE_RATE_HZ)
   if total_s < MIN_CLIP_S:
@@ -127,10 +131,14 @@ def cut(
     )
   times_s = cut_times(track, total_s)
   pose_FJD = to_core14(track.pose_FJD, track.skeleton)
-  clips = []
+  is_seen_F = (track.pose_FJD[..., 2] > 0).any(axis=1)
+  clips, num_unseen = [], 0
   for start_s, end_s in itertools.pairwise(times_s):
     inside = (track.pose_time_s >= start_s) & (track.pose_time_s < end_s)
     if inside.sum() < 2:
+      continue
+    if is_seen_F[inside].mean() < MIN_SEEN_SHARE:
+      num_unseen += 1
       continue
     start = round(start_s * SAMPLE_RATE_HZ)
     num_samples = round((end_s - start_s) * SAMPLE_RATE_HZ)
@@ -138,7 +146,7 @@ def cut(
     beats = beats_s[(beats_s >= start_s) & (beats_s < end_s)] - start_s
     clips.append(
       {
-        'clip_id': f'{video.name}#{len(clips)}',
+        'clip_id': f'{video.name}#{len(clips) + num_unseen}',
         'source': video.source,
         'group': video.group,
         'audio': to_int16(samples_T),
@@ -155,6 +163,17 @@ def cut(
   if not clips:
     raise InputError(
       f'{video.name} has {len(track.pose_time_s)} frames of poses in '
-      f'{total_s:.2f} s; expected two in each clip; extract the poses again'
+      f'{total_s:.2f} s, {is_seen_F.sum()} of them with a dancer; expected two '
+      f'in each clip and a dancer in {MIN_SEEN_SHARE:.0%}; extract the poses '
+      'again'
+    )
+  if num_unseen:
+    logging.info(
+      '%s: %d of %d clips show a dancer in less than %.0f %% of their frames '
+      'and are left out',
+      video.name,
+      num_unseen,
+      num_unseen + len(clips),
+      100 * MIN_SEEN_SHARE,
     )
   return clips
