@@ -3,9 +3,9 @@
     picture   |--frame 0--|--frame 1--| ... |--last--|
     sound     |<- round(duration_s * sample_rate_hz) ->|   cut or filled
 
-With a picture, t = 0 is its first frame and each decoded piece of sound is
-placed by its time stamp. Without one, the pieces are joined: the time stamps
-of mp3 count the encoder's delay, which the decoder has already removed.
+With a picture, t = 0 is its first frame and the decoded pieces of sound are
+placed by their time stamps (`placing`). Without one, they are joined: the time
+stamps of mp3 count the encoder's delay, which the decoder has already removed.
 """
 
 import contextlib
@@ -16,12 +16,10 @@ import wave
 from collections.abc import Iterator
 
 import numpy as np
-from absl import logging
 
 from dance2wave.errors import InputError
 from dance2wave.media import clip, video
 from dance2wave.media.container import (
-  SLACK_S,
   check_complete,
   check_whole,
   choose_stream,
@@ -30,10 +28,8 @@ from dance2wave.media.container import (
   guarded,
   open_media,
 )
+from dance2wave.media.placing import place
 
-# Pieces of sound that lie closer than this to the end of the one before are
-# joined to it: time stamps are rounded, samples are not.
-_JOIN_S = 0.05
 # Beyond this peak a float file was not scaled to [-1, 1] (+12 dB).
 _MAX_PEAK = 4.0
 _WAV_UNKNOWN_SIZES = (0, 0xFFFFFFFF)
@@ -240,7 +236,7 @@ def _read_container(path) -> tuple[np.ndarray, int, float | None]:
     check_whole(path)
     return np.concatenate([mono_T for _, mono_T in pieces]), rate_hz, None
   info = video.probe(path)
-  samples_T = _place(pieces, rate_hz, info)
+  samples_T = place(pieces, rate_hz, info)
   return samples_T, rate_hz, info.duration_s
 
 
@@ -301,40 +297,3 @@ def _has_mp3_header(path: pathlib.Path) -> bool:
       file.seek(10 + size)
     head = file.read(256)
   return any(mark in head for mark in (b'Xing', b'Info', b'VBRI'))
-
-
-def _place(pieces, rate_hz: int, info: video.VideoInfo) -> np.ndarray:
-  """Lay the pieces on the picture's clock; log if the ends differ.
-
-  Returns:
-    (round(duration_s * rate_hz),) samples, zeros where there is no sound.
-  """
-  n = clip.num_samples(info.duration_s, rate_hz)
-  samples_T = np.zeros(n, np.float32)
-  end, num_jumps = None, 0
-  for time_s, mono_T in pieces:
-    start = end or 0
-    if time_s is not None:
-      stamped = round((time_s - info.start_s) * rate_hz)
-      if end is None or abs(stamped - end) > _JOIN_S * rate_hz:
-        num_jumps += end is not None
-        start = stamped
-    end = start + len(mono_T)
-    inside_T = mono_T[max(0, -start) :][: max(0, n - max(0, start))]
-    samples_T[max(0, start) :][: len(inside_T)] = inside_T
-  if num_jumps:
-    logging.warning('%s: its sound has %d gaps', info.path, num_jumps)
-  report_mismatch(info.path, end / rate_hz, info.duration_s)
-  return samples_T
-
-
-def report_mismatch(path, sound_s: float, picture_s: float) -> None:
-  """Log a sound that is clearly longer or shorter than its picture."""
-  if abs(sound_s - picture_s) > SLACK_S:
-    logging.warning(
-      '%s: the sound ends at %.3f s and the picture at %.3f s; the sound is %s',
-      path,
-      sound_s,
-      picture_s,
-      'cut' if sound_s > picture_s else 'filled with silence',
-    )

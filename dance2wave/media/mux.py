@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 
 from dance2wave.errors import InputError
-from dance2wave.media import audio, clip, video
+from dance2wave.media import audio, clip, placing, video
 from dance2wave.media.container import guarded, open_media
 
 _TIME_BASE = fractions.Fraction(1, 90000)
@@ -233,7 +233,7 @@ def _even(rgb_HWC: np.ndarray, stream) -> np.ndarray:
 
 def _fitted(waveform, duration_s: float, path) -> clip.Waveform:
   """Cut or fill the sound to the picture's duration; log if it changes."""
-  audio.report_mismatch(path, waveform.duration_s, duration_s)
+  placing.report_mismatch(path, waveform.duration_s, duration_s)
   n = clip.num_samples(duration_s, waveform.sample_rate_hz)
   samples_T = clip.fit_samples(waveform.samples_T, n)
   return clip.Waveform(samples_T, waveform.sample_rate_hz)
