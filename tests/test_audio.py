@@ -7,7 +7,8 @@ import pytest
 import soundfile
 
 from dance2wave.errors import InputError
-from dance2wave.media import audio, clip, mux
+from dance2wave.media import audio, clip, mux, video
+from dance2wave.media.container import num_skipped, open_media
 
 RATE_HZ = 16000
 
@@ -399,6 +400,54 @@ def test_sound_that_overlaps_follows_its_time_stamps(clicking, tmp_path):
   _assert_clicks(samples_T, CLICKS_S - 0.03 * (CLICKS_S > 1))
 
 
+def _write_avi(path, samples_T, delay_s):
+  """Write 3 s of pictures, and sound in packets of 64 ms that starts late."""
+  import av
+
+  with av.open(str(path), 'w') as sink:
+    picture = sink.add_stream('mpeg4', rate=20)
+    picture.width, picture.height, picture.pix_fmt = 48, 32, 'yuv420p'
+    sound = sink.add_stream('aac', rate=RATE_HZ)
+    sound.codec_context.layout = 'mono'
+    packets = []
+    for k in range(60):
+      grey_HWC = np.full((32, 48, 3), k, np.uint8)
+      packets += picture.encode(av.VideoFrame.from_ndarray(grey_HWC, 'rgb24'))
+    frame = av.AudioFrame.from_ndarray(samples_T[None], 'fltp', 'mono')
+    frame.sample_rate, frame.pts = RATE_HZ, round(delay_s * RATE_HZ)
+    frame.time_base = fractions.Fraction(1, RATE_HZ)
+    packets += [*picture.encode(None), *sound.encode(frame)]
+    packets += sound.encode(None)
+    for packet in sorted(packets, key=lambda p: p.dts * p.time_base):
+      sink.mux(packet)
+  return path
+
+
+@pytest.mark.parametrize('delay_s', [0.0, 0.1, 0.6])
+def test_late_sound_of_an_avi_is_whole_and_late(tmp_path, delay_s):
+  """Its delay is written as empty packets, which libav does not return."""
+  path = tmp_path / 'a.avi'
+  _write_avi(path, _clicks(CLICKS_S, 2.0), delay_s)
+  with open_media(path) as container:
+    empty = num_skipped(container, container.streams.audio[0])
+  assert abs(empty - max(0, delay_s / 0.064 - 1)) <= 1
+  assert bool(empty) == bool(delay_s)
+  assert video.probe(path).duration_s == pytest.approx(3.0, abs=0.11)
+  samples_T = audio.read_audio(path, RATE_HZ).samples_T
+  lag_s = _lag(samples_T, _clicks(CLICKS_S + delay_s, 3.0)) / RATE_HZ
+  assert abs(lag_s) < 0.1  # The encoder's delay, and that of one packet.
+
+
+def test_late_sound_of_an_avi_cut_off_is_refused(tmp_path):
+  path = _write_avi(tmp_path / 'a.avi', _tone(2.4), 0.6)
+  audio.read_audio(path)
+  for share in (0.5, 0.8):
+    cut = _cut(path, share)
+    for read in (video.probe, audio.read_audio):
+      with pytest.raises(InputError, match=r'a_cut\.avi'):
+        read(cut)
+
+
 @pytest.mark.parametrize('jitter_s', [0.001, 0.004, 0.02])
 def test_time_stamps_that_waver_neither_add_nor_drop_samples(
   clicking, tmp_path, jitter_s, caplog
@@ -424,13 +473,13 @@ def test_vorbis_of_real_music_stays_whole(shared_data, tmp_path, caplog):
   with av.open(str(music)) as source, av.open(str(path), 'w') as sink:
     sound = source.streams.audio[0]
     copy = sink.add_stream_from_template(sound, opaque=True)
-    video = sink.add_stream('libx264', rate=20)
-    video.width = video.height = 32
-    video.pix_fmt = 'yuv420p'
+    picture = sink.add_stream('libx264', rate=20)
+    picture.width = picture.height = 32
+    picture.pix_fmt = 'yuv420p'
     for k in range(60):
       grey_HWC = np.full((32, 32, 3), 4 * k, np.uint8)
-      sink.mux(video.encode(av.VideoFrame.from_ndarray(grey_HWC, 'rgb24')))
-    sink.mux(video.encode(None))
+      sink.mux(picture.encode(av.VideoFrame.from_ndarray(grey_HWC, 'rgb24')))
+    sink.mux(picture.encode(None))
     for packet in source.demux(sound):
       if packet.dts is not None and packet.pts * packet.time_base < 3.2:
         packet.stream = copy

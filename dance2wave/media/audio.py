@@ -9,6 +9,7 @@ stamps of mp3 count the encoder's delay, which the decoder has already removed.
 """
 
 import contextlib
+import dataclasses
 import os
 import pathlib
 import struct
@@ -26,12 +27,15 @@ from dance2wave.media.container import (
   damaged,
   declared_s,
   guarded,
+  num_skipped,
   open_media,
 )
 from dance2wave.media.placing import place
 
 # Beyond this peak a float file was not scaled to [-1, 1] (+12 dB).
 _MAX_PEAK = 4.0
+# A delay of sound in an avi up to this is the codecs', see _late_s.
+_SHORT_DELAY_S = 0.1
 _WAV_UNKNOWN_SIZES = (0, 0xFFFFFFFF)
 _OGG_LONGEST_PAGE = 65307
 
@@ -221,9 +225,7 @@ def _ogg_samples(path: pathlib.Path) -> int:
 def _read_container(path) -> tuple[np.ndarray, int, float | None]:
   """Decode with PyAV; place the sound by the picture if there is one."""
   with open_media(path) as container:
-    has_video = bool(container.streams.video) and (
-      choose_stream(container, 'video') is not None
-    )
+    picture = choose_stream(container, 'video')
     stream = choose_stream(container, 'audio')
     if stream is None:
       raise InputError(
@@ -232,10 +234,12 @@ def _read_container(path) -> tuple[np.ndarray, int, float | None]:
     pieces, rate_hz = _decode(container, stream, path)
     _check_decoded(container, stream, pieces, rate_hz, path)
     _drop_padding(container, stream, pieces, rate_hz)
-  if not has_video:
+    late_s = _late_s(container, stream, picture) if picture else 0.0
+  if picture is None:
     check_whole(path)
     return np.concatenate([mono_T for _, mono_T in pieces]), rate_hz, None
   info = video.probe(path)
+  info = dataclasses.replace(info, start_s=info.start_s - late_s)
   samples_T = place(pieces, rate_hz, info)
   return samples_T, rate_hz, info.duration_s
 
@@ -284,6 +288,19 @@ def _drop_padding(container, stream, pieces, rate_hz: int) -> None:
   time_s, last_T = pieces[-1]
   if 0 < extra < len(last_T):
     pieces[-1] = (time_s, last_T[:-extra])
+
+
+def _late_s(container, stream, picture) -> float:
+  """Return by how much the sound of an avi is later than its time stamps.
+
+  The pictures of an avi are timed by order: where they are stored in another
+  one, the sound has a delay of a frame or two that they do not have. Delays
+  below _SHORT_DELAY_S are only such, and the encoders'.
+  """
+  late_s = num_skipped(container, stream) * stream.time_base
+  if picture.codec_context.has_b_frames:
+    late_s -= picture.time_base
+  return float(late_s) if late_s > _SHORT_DELAY_S else 0.0
 
 
 def _has_mp3_header(path: pathlib.Path) -> bool:

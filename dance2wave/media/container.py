@@ -7,8 +7,10 @@ file says of itself.
 
 import contextlib
 import pathlib
+import struct
 from collections.abc import Iterator
 
+import numpy as np
 from absl import logging
 
 from dance2wave.errors import InputError
@@ -93,10 +95,11 @@ def check_whole(path: pathlib.Path) -> None:
     if container.duration is None or _DECLARING.isdisjoint(formats):
       return
     begin_s = end_s = 0.0
+    skipped = [num_skipped(container, stream) for stream in container.streams]
     for packet in guarded(container.demux(), path):
       ticks = packet.dts if packet.pts is None else packet.pts
       if ticks is not None:
-        end = ticks + (packet.duration or 0)
+        end = ticks + (packet.duration or 0) + skipped[packet.stream_index]
         begin_s = min(begin_s, float(ticks * packet.time_base))
         end_s = max(end_s, float(end * packet.time_base))
     check_complete(path, 'the file', end_s - begin_s, container.duration / 1e6)
@@ -110,7 +113,39 @@ def declared_s(container, stream) -> float | None:
   # libav shortens an avi's duration to the file's size, but not its frames.
   is_avi_picture = 'avi' in formats and stream.type == 'video'
   ticks = max(stream.duration or 0, stream.frames if is_avi_picture else 0)
+  ticks = max(0, ticks - num_skipped(container, stream))
   return float(ticks * stream.time_base) if ticks else None
+
+
+def num_skipped(container, stream) -> int:
+  """Return with how many empty packets the sound of an avi begins.
+
+  A sound that starts late is written so, sometimes after one packet with
+  content. The header counts them; libav neither returns them nor counts them
+  in time stamps, as it does those of pictures. 0 for all other streams.
+  """
+  if container.format.name != 'avi' or stream.type != 'audio':
+    return 0
+  index = _avi_index(pathlib.Path(container.name.removeprefix('file:')))
+  sizes = index['size'][index['name'] == b'%02dwb' % stream.index]
+  full = np.flatnonzero(sizes)[:2]
+  return int(full[-1]) + 1 - len(full) if len(full) else 0
+
+
+def _avi_index(path: pathlib.Path) -> np.ndarray:
+  """Return the entries of an avi's first index, none if it has no such."""
+  kind = np.dtype([('name', 'S4'), ('bits', '<u4', 2), ('size', '<u4')])
+  with open(path, 'rb') as file:
+    file.seek(12)
+    while len(head := file.read(8)) == 8:
+      name, size = struct.unpack('<4sI', head)
+      if name == b'idx1':
+        entries = file.read(size)
+        return np.frombuffer(entries, kind, len(entries) // kind.itemsize)
+      if not size:  # Zeros, for as long as the file goes on.
+        break
+      file.seek(size + size % 2, 1)
+  return np.zeros(0, kind)
 
 
 def choose_stream(container, kind: str):
