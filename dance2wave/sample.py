@@ -73,7 +73,8 @@ def _sample() -> None:
     wanted = wishes.wanted(options.styles, _STYLE.value, **asked)
 
     def do(place, job):
-      track = source.read_pose(job.input, model_path=_POSE_MODEL.value)
+      poses = job.poses or job.input
+      track = source.read_pose(poses, model_path=_POSE_MODEL.value)
       dance, pose_FJD = files.to_dance(track, options, **wanted)
       sounds = generator.generate([dance], seed=_SEED.value, place=place)
       output = files.write_result(job, options, sounds[0], pose_FJD)

@@ -39,7 +39,9 @@ def test_two_processes_sample_what_one_does(trained, dances, tmp_path):
   printed = finish_well(two)
   assert [out.count(' -> ') for out in printed] == [2, 1]
   for name in NAMES:
-    alone, shared = ((o / f'{name}.mp4').read_bytes() for o in outputs)
+    alone, shared = (
+      (o / f'{name}_dance2wave.mp4').read_bytes() for o in outputs
+    )
     assert alone == shared, name
 
 

@@ -110,7 +110,7 @@ def mux_audio(
       (names one that can); the input as output; an unwritable place.
   """
   info = video.probe(video_path)
-  path = _default_output(info) if output_path is None else output_path
+  path = default_output(info) if output_path is None else output_path
   path = pathlib.Path(path)
   _check_output(path, info)
   waveform = _fitted(waveform, info.duration_s, info.path)
@@ -292,7 +292,8 @@ def _copied_packets(source, stream, picture, info) -> Iterator:
     yield packet
 
 
-def _default_output(info: video.VideoInfo) -> pathlib.Path:
+def default_output(info: video.VideoInfo) -> pathlib.Path:
+  """Return where `mux_audio` writes if it is not told."""
   endings = [info.path.suffix.lower(), '.mp4', '.mkv', '.avi']
   ending = next((e for e in endings if _holds(e, info)), '.mkv')
   return info.path.with_name(f'{info.path.stem}_dance2wave{ending}')

@@ -10,9 +10,9 @@ import numpy as np
 
 from dance2wave import locks
 from dance2wave.errors import InputError
+from dance2wave.media import mux, video
 from dance2wave.media.audio import write_wav
 from dance2wave.media.clip import Waveform, num_samples
-from dance2wave.media.mux import mux_audio
 from dance2wave.metrics.beat_detector import detect_beats
 from dance2wave.metrics.showcase import write_dance_video
 from dance2wave.options import Options
@@ -32,12 +32,17 @@ class Job:
 
   Attributes:
     input: a video, a pose file or a motion capture.
-    output: where the result goes; None lets `mux_audio` choose beside the
-      video, or writes an mp4 of the stick figure beside a pose file.
+    output: where the result goes.
+    poses: the file that holds its poses; None if they are yet to be found.
   """
 
   input: pathlib.Path
-  output: pathlib.Path | None
+  output: pathlib.Path
+  poses: pathlib.Path | None = None
+
+
+def _is_pose(path: pathlib.Path) -> bool:
+  return path.suffix.lower() in POSE_SUFFIXES
 
 
 def _is_dance(path: pathlib.Path) -> bool:
@@ -74,39 +79,75 @@ def find_inputs(
   return found
 
 
-def _is_folder(output: pathlib.Path, num_inputs: int) -> bool:
-  return output.is_dir() or num_inputs > 1
-
-
 def plan_jobs(inputs: list[pathlib.Path], output: str | None) -> list[Job]:
   """Decide where each result goes.
 
-  One input may name a file or a folder; several need a folder, or no output,
-  which puts every result beside its input.
+  One dance may name a file or a folder; several need a folder, or no output,
+  which puts every result beside its input. A pose file that has the name of a
+  video among the inputs, up to the ending, holds the poses of that video.
+
+  Raises:
+    InputError: one file for several; two results, or a result and an input,
+      would be the same file.
   """
-  if output is None:
-    return [Job(path, None) for path in inputs]
-  target = pathlib.Path(output)
-  if not _is_folder(target, len(inputs)):
-    return [Job(inputs[0], target)]
-  if target.suffix:
+  poses = {p.with_suffix(''): p for p in inputs if _is_pose(p)}
+  videos = {p.with_suffix('') for p in inputs if not _is_pose(p)}
+  dances = [
+    p for p in inputs if not _is_pose(p) or p.with_suffix('') not in videos
+  ]
+  target = None if output is None else pathlib.Path(output)
+  if target is not None and not _is_folder(target, len(dances)):
+    outputs = [target]
+  else:
+    outputs = [_result(path, target or path.parent) for path in dances]
+  _check_distinct(inputs, outputs)
+  return [
+    Job(path, result, poses.get(path.with_suffix('')))
+    for path, result in zip(dances, outputs)
+  ]
+
+
+def _is_folder(target: pathlib.Path, num_dances: int) -> bool:
+  if target.is_dir():
+    return True
+  if num_dances > 1 and target.suffix:
     raise InputError(
-      f'--output={target} is one file for {len(inputs)} inputs; expected a '
+      f'--output={target} is one file for {num_dances} inputs; expected a '
       'folder; give --output=FOLDER'
     )
-  stems = [path.stem for path in inputs]
-  if len(set(stems)) < len(stems):
-    double = next(s for s in stems if stems.count(s) > 1)
-    raise InputError(
-      f'two inputs are named {double!r}; expected different names; sample them '
-      'one by one'
-    )
-  return [Job(path, target / _result_name(path)) for path in inputs]
+  return num_dances > 1
 
 
-def _result_name(path: pathlib.Path) -> str:
-  is_pose = path.suffix.lower() in POSE_SUFFIXES
-  return path.stem + ('.mp4' if is_pose else path.suffix)
+def _result(path: pathlib.Path, folder: pathlib.Path) -> pathlib.Path:
+  """Return where the result of a dance goes in a folder."""
+  info = None if _is_pose(path) else _probed(path)
+  if info is not None:
+    return folder / mux.default_output(info).name
+  return folder / f'{path.stem}_dance2wave.mp4'
+
+
+def _probed(path: pathlib.Path) -> video.VideoInfo | None:
+  """Return what a video holds; None if it is damaged, which its turn tells."""
+  try:
+    return video.probe(path)
+  except InputError:
+    return None
+
+
+def _check_distinct(
+  inputs: list[pathlib.Path], outputs: list[pathlib.Path]
+) -> None:
+  """Refuse results that would replace an input or each other."""
+  taken = {path.resolve(): f'the input {path}' for path in inputs}
+  for path in outputs:
+    place = path.resolve()
+    if place in taken:
+      raise InputError(
+        f'--output: {path} would replace {taken[place]}; expected a file of '
+        'its own for each result; rename an input, sample them one by one, or '
+        'choose another --output'
+      )
+    taken[place] = 'the result of another input'
 
 
 @contextlib.contextmanager
@@ -126,7 +167,7 @@ def held_outputs(
     check_output(job)
   with contextlib.ExitStack() as stack:
     for job in jobs if mine is None else mine:
-      stack.enter_context(_held(job.output or job.input))
+      stack.enter_context(_held(job.output))
     yield
 
 
@@ -140,9 +181,6 @@ def _held(place: pathlib.Path) -> contextlib.AbstractContextManager:
 
 def check_output(job: Job) -> None:
   """Refuse an output that cannot be written, before hours are spent."""
-  if job.output is None:
-    _check_folder(job.input.absolute().parent, job.input)
-    return
   output = job.output
   wanted = ('.wav', *VIDEO_SUFFIXES)
   if output.suffix.lower() not in wanted:
@@ -154,8 +192,7 @@ def check_output(job: Job) -> None:
     raise InputError(
       f'--output={output} is the input; expected another name; choose one'
     )
-  is_pose = job.input.suffix.lower() in POSE_SUFFIXES
-  if is_pose and output.suffix.lower() not in ('.wav', *_DRAWN):
+  if _is_pose(job.input) and output.suffix.lower() not in ('.wav', *_DRAWN):
     raise InputError(
       f'--output={output} for a stick figure; expected .wav or one of '
       f'{", ".join(_DRAWN)}; change the ending'
@@ -200,13 +237,11 @@ def write_result(
   """
   waveform = Waveform(audio_T, options.sample_rate_hz)
   output = job.output
-  if output is not None and output.suffix.lower() == '.wav':
+  if output.suffix.lower() == '.wav':
     write_wav(output, waveform)
     return output
-  if job.input.suffix.lower() not in POSE_SUFFIXES:
-    return pathlib.Path(mux_audio(job.input, waveform, output))
-  if output is None:
-    output = job.input.with_name(f'{job.input.stem}_dance2wave.mp4')
+  if not _is_pose(job.input):
+    return mux.mux_audio(job.input, waveform, output)
   beats_s = detect_beats(audio_T, options.sample_rate_hz)
   write_dance_video(output, pose_FJD, options.pose_rate_hz, waveform, beats_s)
   return output

@@ -1,0 +1,104 @@
+"""What `sample` reads and writes: every dance once, and nothing of the user's.
+
+The model is a stand-in; the files are real.
+"""
+
+import numpy as np
+import pytest
+from small_config import options_with
+
+from dance2wave.errors import InputError
+from dance2wave.media import clip, mux, video
+from dance2wave.pose.track import PoseTrack, write_pose_file
+from dance2wave.sampling import files
+
+
+def write_video(path, num_frames=9):
+  frames = np.zeros((num_frames, 32, 48, 3), np.uint8)
+  path.parent.mkdir(exist_ok=True)
+  return mux.write_video(path, frames, np.arange(num_frames) / 30)
+
+
+def write_dance(path, num_frames=9):
+  pose_FJD = np.random.default_rng(0).uniform(0.3, 0.7, (num_frames, 14, 3))
+  time_s = np.arange(num_frames) / 30
+  path.parent.mkdir(exist_ok=True)
+  pose_FJD = pose_FJD.astype(np.float32)
+  write_pose_file(path, PoseTrack(pose_FJD, time_s, 'core14', num_frames / 30))
+  return path
+
+
+def write_avi(path, num_frames=9):
+  import av
+
+  with av.open(str(path), 'w') as sink:
+    stream = sink.add_stream('mpeg4', rate=30)
+    stream.width, stream.height, stream.pix_fmt = 48, 32, 'yuv420p'
+    for _ in range(num_frames):
+      picture = np.zeros((32, 48, 3), np.uint8)
+      sink.mux(stream.encode(av.VideoFrame.from_ndarray(picture, 'rgb24')))
+    sink.mux(stream.encode(None))
+  return path
+
+
+def plan(inputs, output=None):
+  found = files.find_inputs([str(path) for path in inputs])
+  return files.plan_jobs(found, output and str(output))
+
+
+def test_a_result_in_a_folder_never_has_the_name_of_a_video(tmp_path):
+  write_video(tmp_path / 'dance.mp4')
+  dance = write_dance(tmp_path / 'dance.npz')
+  before = (tmp_path / 'dance.mp4').read_bytes()
+  (job,) = plan([dance], tmp_path)
+  options = options_with()
+  written = files.write_result(
+    job, options, np.zeros(2400, np.float32), np.zeros((8, 14, 3), np.float32)
+  )
+  assert written == tmp_path / 'dance_dance2wave.mp4'
+  assert video.probe(written).duration_s > 0
+  assert (tmp_path / 'dance.mp4').read_bytes() == before
+
+
+@pytest.mark.parametrize('output', [None, 'out'])
+def test_a_video_takes_its_poses_from_the_file_beside_it(tmp_path, output):
+  folder = tmp_path / 'in'
+  dance = write_video(folder / 'dance.mp4')
+  poses = write_dance(folder / 'dance.npz')
+  alone = write_dance(folder / 'alone.npz')
+  write_avi(folder / 'old.avi')
+  target = output and tmp_path / output
+  jobs = {job.input: job for job in plan([folder], target)}
+  assert set(jobs) == {dance, alone, folder / 'old.avi'}
+  assert jobs[dance].poses == poses
+  assert jobs[folder / 'old.avi'].poses is None
+  place = target or folder
+  assert [jobs[path].output for path in sorted(jobs)] == [
+    place / 'alone_dance2wave.mp4',
+    place / 'dance_dance2wave.mp4',
+    place / 'old_dance2wave.avi',
+  ]
+
+
+@pytest.mark.parametrize('output', [None, 'out'])
+def test_results_that_would_replace_each_other_are_refused(tmp_path, output):
+  write_video(tmp_path / 'a.mp4')
+  write_dance(tmp_path / 'b.npz')
+  target = output and tmp_path / output
+  assert len(plan([tmp_path], target)) == 2
+  (tmp_path / 'b.bvh').touch()
+  with pytest.raises(InputError, match=r'b_dance2wave.*result of another'):
+    plan([tmp_path], target)
+
+
+def test_a_result_that_would_replace_an_input_is_refused(tmp_path):
+  one = write_dance(tmp_path / 'a.npz')
+  other = write_video(tmp_path / 'a_dance2wave.mp4')
+  with pytest.raises(InputError, match='would replace the input'):
+    plan([one, other])
+
+
+def test_the_container_of_a_result_is_one_that_holds_the_picture(tmp_path):
+  (job,) = plan([write_avi(tmp_path / 'a.avi')])
+  sound = clip.Waveform(np.zeros(2400, np.float32), 8000)
+  assert mux.mux_audio(job.input, sound) == job.output
