@@ -28,12 +28,14 @@ def write_dance(path, num_frames=9):
   return path
 
 
-def write_avi(path, num_frames=9):
+def encode(path, codec, pix_fmt='yuv420p', num_frames=9):
   import av
 
+  if codec not in av.codecs_available:
+    pytest.skip(f'this build of PyAV has no encoder {codec}')
   with av.open(str(path), 'w') as sink:
-    stream = sink.add_stream('mpeg4', rate=30)
-    stream.width, stream.height, stream.pix_fmt = 48, 32, 'yuv420p'
+    stream = sink.add_stream(codec, rate=30)
+    stream.width, stream.height, stream.pix_fmt = 48, 32, pix_fmt
     for _ in range(num_frames):
       picture = np.zeros((32, 48, 3), np.uint8)
       sink.mux(stream.encode(av.VideoFrame.from_ndarray(picture, 'rgb24')))
@@ -66,7 +68,7 @@ def test_a_video_takes_its_poses_from_the_file_beside_it(tmp_path, output):
   dance = write_video(folder / 'dance.mp4')
   poses = write_dance(folder / 'dance.npz')
   alone = write_dance(folder / 'alone.npz')
-  write_avi(folder / 'old.avi')
+  encode(folder / 'old.avi', 'mpeg4')
   target = output and tmp_path / output
   jobs = {job.input: job for job in plan([folder], target)}
   assert set(jobs) == {dance, alone, folder / 'old.avi'}
@@ -99,6 +101,33 @@ def test_a_result_that_would_replace_an_input_is_refused(tmp_path):
 
 
 def test_the_container_of_a_result_is_one_that_holds_the_picture(tmp_path):
-  (job,) = plan([write_avi(tmp_path / 'a.avi')])
+  (job,) = plan([encode(tmp_path / 'a.avi', 'mpeg4')])
   sound = clip.Waveform(np.zeros(2400, np.float32), 8000)
   assert mux.mux_audio(job.input, sound) == job.output
+
+
+@pytest.mark.parametrize(
+  'name, codec, pix_fmt, better',
+  [
+    ('a.avi', 'mpeg4', 'yuv420p', r'mpeg4.*expected \.avi;'),
+    ('a.webm', 'libvpx', 'yuv420p', r'vp8.*expected \.webm or \.mkv;'),
+    ('a.mov', 'prores', 'yuv422p10le', r'prores.*expected \.mkv or \.mov;'),
+  ],
+)
+def test_a_container_that_cannot_hold_the_picture_is_refused_at_once(
+  tmp_path, name, codec, pix_fmt, better
+):
+  dance = encode(tmp_path / name, codec, pix_fmt)
+  (job,) = plan([dance], tmp_path / 'out' / 'o.mp4')
+  with pytest.raises(InputError, match=better):
+    files.held_outputs([job]).__enter__()
+  assert list(tmp_path.iterdir()) == [dance]
+  with files.held_outputs(plan([dance], tmp_path / 'out' / 'o.wav')):
+    pass
+
+
+def test_a_damaged_video_is_left_to_its_turn(tmp_path):
+  (tmp_path / 'a.mp4').touch()
+  write_dance(tmp_path / 'b.npz')
+  with files.held_outputs(plan([tmp_path])):
+    pass

@@ -110,9 +110,8 @@ def mux_audio(
       (names one that can); the input as output; an unwritable place.
   """
   info = video.probe(video_path)
-  path = default_output(info) if output_path is None else output_path
-  path = pathlib.Path(path)
-  _check_output(path, info)
+  path = pathlib.Path(output_path or default_output(info))
+  check_output(path, info)
   waveform = _fitted(waveform, info.duration_s, info.path)
   with (
     open_media(info.path) as source,
@@ -148,7 +147,7 @@ def _ticks(frame_time_s: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
 
 
 @contextlib.contextmanager
-def _writing(path: pathlib.Path, check=None):
+def _writing(path: pathlib.Path, check=lambda copy: None):
   """Open `path` for writing with PyAV; the file appears whole or not at all.
 
   `check` is called with the finished file before it gets its name.
@@ -169,8 +168,7 @@ def _writing(path: pathlib.Path, check=None):
         f'{path} cannot be written ({error.strerror}); the picture does not '
         f'fit into {path.suffix}; write an .mkv instead'
       ) from error
-    if check is not None:
-      check(temporary)
+    check(temporary)
 
 
 def _add_picture(sink, first_HWC: np.ndarray, ticks_F: np.ndarray):
@@ -313,10 +311,12 @@ def _holds(ending: str, info: video.VideoInfo) -> bool:
   return codecs is None or info.codec in codecs
 
 
-def _check_output(path: pathlib.Path, info: video.VideoInfo) -> None:
+def check_output(path: pathlib.Path, info: video.VideoInfo) -> None:
+  """Refuse a container that cannot hold the picture, and the input itself."""
   ending = path.suffix.lower()
   if not _holds(ending, info):
-    others = [e for e in ('.mp4', '.webm', '.mkv', '.avi') if _holds(e, info)]
+    known = '.mp4', '.webm', '.mkv', '.mov', '.avi'
+    others = [ending for ending in known if _holds(ending, info)]
     raise InputError(
       f'{path}: {ending or "a file without ending"} cannot hold the '
       f'{info.codec} picture of {info.path}; expected '

@@ -197,6 +197,10 @@ def check_output(job: Job) -> None:
       f'--output={output} for a stick figure; expected .wav or one of '
       f'{", ".join(_DRAWN)}; change the ending'
     )
+  if not _is_pose(job.input) and output.suffix.lower() != '.wav':
+    info = _probed(job.input)
+    if info is not None:
+      mux.check_output(output, info)
   _check_folder(output.absolute().parent, output)
 
 
