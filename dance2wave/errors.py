@@ -167,8 +167,13 @@ def leave(line: str, status: int = 2) -> None:
   What the error's frames hold is ended first: a progress bar speaks before.
   """
   traceback.clear_frames(sys.exception().__traceback__)
-  print(f'dance2wave: {" ".join(line.split())}', file=sys.stderr)
+  print(error_line(line), file=sys.stderr)
   sys.exit(status)
+
+
+def error_line(error: Exception | str) -> str:
+  """Return what an entry point prints of an error."""
+  return f'dance2wave: {" ".join(str(error).split())}'
 
 
 def _check_words(argv: list[str]) -> None:

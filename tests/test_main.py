@@ -166,6 +166,17 @@ def test_sample_without_an_output_writes_beside_the_input(
   assert (tmp_path / 'dance_dance2wave.mp4').exists()
 
 
+def test_sample_goes_on_after_a_bad_file(sample, trained, tmp_path):
+  (tmp_path / 'bad.npz').write_bytes(b'no poses')
+  write_dance(tmp_path / 'dance.npz')
+  result = sample(f'--workdir={trained[0]}', f'--input={tmp_path}')
+  assert result.returncode == 2
+  bad, count = result.stderr.splitlines()
+  assert 'bad.npz' in bad
+  assert '1 of 2 inputs' in count
+  assert (tmp_path / 'dance_dance2wave.mp4').exists()
+
+
 @pytest.mark.parametrize(
   'arguments, words',
   [

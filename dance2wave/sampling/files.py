@@ -3,13 +3,14 @@
 import contextlib
 import dataclasses
 import pathlib
+import sys
 from collections.abc import Iterator, Sequence
 from concurrent import futures
 
 import numpy as np
 
 from dance2wave import locks
-from dance2wave.errors import InputError
+from dance2wave.errors import InputError, error_line
 from dance2wave.media import mux, video
 from dance2wave.media.audio import write_wav
 from dance2wave.media.clip import Waveform, num_samples
@@ -46,13 +47,18 @@ def _is_pose(path: pathlib.Path) -> bool:
 
 
 def _is_dance(path: pathlib.Path) -> bool:
+  if path.name.startswith('.'):  # macOS leaves ._dance.mp4 on other disks.
+    return False
   return path.suffix.lower() in VIDEO_SUFFIXES or holds_poses(path)
 
 
 def find_inputs(
   paths: Sequence[str], flag: str = '--input'
 ) -> list[pathlib.Path]:
-  """Return the files that `flag` names, and those in folders that it names."""
+  """Return the files that `flag` names, and those in folders that it names.
+
+  In folders, hidden files are passed over.
+  """
   known, found = (*VIDEO_SUFFIXES, *POSE_SUFFIXES), []
   for name in paths:
     path = pathlib.Path(name)
@@ -252,10 +258,39 @@ def write_result(
 
 
 def spread(do, jobs, count):
-  """Yield `do(place, job)` of each job in order, `count` at a time.
+  """Yield what `do(place, job)` says of each job in order, `count` at a time.
 
-  One that fails is raised after those beside it have ended.
+  Of several jobs one whose input is bad is a line on stderr; the others go on.
+
+  Raises:
+    InputError: at the end, how many were bad; at once, if there is one job.
+      Any other error is raised after those beside it have ended.
   """
+  bad = 0
+  for said in _each(_tried(do) if len(jobs) > 1 else do, jobs, count):
+    if isinstance(said, InputError):
+      print(error_line(said), file=sys.stderr, flush=True)
+      bad += 1
+    else:
+      yield said
+  if bad:
+    raise InputError(
+      f'{bad} of {len(jobs)} inputs were not sampled; expected dances that can '
+      'be read; correct those named above and sample them again'
+    )
+
+
+def _tried(do):
+  def tried(place, job):
+    try:
+      return do(place, job)
+    except InputError as error:
+      return error
+
+  return tried
+
+
+def _each(do, jobs, count):
   if count == 1:  # In this thread, which hears Ctrl-C.
     yield from (do(0, job) for job in jobs)
     return
