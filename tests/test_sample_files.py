@@ -159,3 +159,10 @@ def test_hidden_files_of_a_folder_are_no_dances(tmp_path):
   dance = write_dance(tmp_path / 'dance.npz')
   (tmp_path / '._dance.npz').write_bytes(b'of macOS')
   assert files.find_inputs([str(tmp_path)]) == [dance]
+
+
+def test_results_in_a_folder_are_not_sampled_again(tmp_path):
+  dance = write_dance(tmp_path / 'dance.npz')
+  result = write_video(tmp_path / 'dance_dance2wave.mp4')
+  assert files.find_inputs([str(tmp_path)]) == [dance]
+  assert files.find_inputs([str(result)]) == [result]

@@ -47,7 +47,8 @@ def _is_pose(path: pathlib.Path) -> bool:
 
 
 def _is_dance(path: pathlib.Path) -> bool:
-  if path.name.startswith('.'):  # macOS leaves ._dance.mp4 on other disks.
+  # macOS leaves ._dance.mp4 on other disks.
+  if path.name.startswith('.') or path.stem.endswith('_dance2wave'):
     return False
   return path.suffix.lower() in VIDEO_SUFFIXES or holds_poses(path)
 
@@ -57,7 +58,7 @@ def find_inputs(
 ) -> list[pathlib.Path]:
   """Return the files that `flag` names, and those in folders that it names.
 
-  In folders, hidden files are passed over.
+  In folders, hidden files and results of sampling are passed over.
   """
   known, found = (*VIDEO_SUFFIXES, *POSE_SUFFIXES), []
   for name in paths:
