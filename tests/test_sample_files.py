@@ -166,3 +166,29 @@ def test_results_in_a_folder_are_not_sampled_again(tmp_path):
   result = write_video(tmp_path / 'dance_dance2wave.mp4')
   assert files.find_inputs([str(tmp_path)]) == [dance]
   assert files.find_inputs([str(result)]) == [result]
+
+
+def test_an_existing_folder_may_have_a_dot_in_its_name(tmp_path):
+  for name in ('a.npz', 'b.npz'):
+    write_dance(tmp_path / 'in' / name)
+  target = tmp_path / 'takes.v2'
+  target.mkdir()
+  for job in plan([tmp_path / 'in'], target):
+    assert job.output.parent == target
+  with pytest.raises(InputError, match=r'takes\.v3 is one file for 2 inputs'):
+    plan([tmp_path / 'in'], tmp_path / 'takes.v3')
+
+
+def test_a_folder_of_one_dance_may_go_to_a_new_folder(tmp_path):
+  dance = write_dance(tmp_path / 'in' / 'dance.npz')
+  target = tmp_path / 'new'
+  jobs = plan([dance.parent], target)
+  assert jobs == [files.Job(dance, target / 'dance_dance2wave.mp4', dance)]
+  with files.held_outputs(jobs):
+    pass
+
+
+def test_a_dance_that_is_named_twice_is_sampled_once(tmp_path):
+  dance = write_dance(tmp_path / 'dance.npz')
+  (job,) = plan([tmp_path, dance, tmp_path / '..' / tmp_path.name])
+  assert job.input.samefile(dance)

@@ -58,7 +58,8 @@ def find_inputs(
 ) -> list[pathlib.Path]:
   """Return the files that `flag` names, and those in folders that it names.
 
-  In folders, hidden files and results of sampling are passed over.
+  Each comes once. In folders, hidden files and results of sampling are passed
+  over.
   """
   known, found = (*VIDEO_SUFFIXES, *POSE_SUFFIXES), []
   for name in paths:
@@ -83,15 +84,16 @@ def find_inputs(
       f'{flag} is missing; expected a video, .npz, .bvh, .txt or a folder; '
       f'give {flag}=dance.mp4'
     )
-  return found
+  return list({path.resolve(): path for path in found}.values())
 
 
 def plan_jobs(inputs: list[pathlib.Path], output: str | None) -> list[Job]:
   """Decide where each result goes.
 
   One dance may name a file or a folder; several need a folder, or no output,
-  which puts every result beside its input. A pose file that has the name of a
-  video among the inputs, up to the ending, holds the poses of that video.
+  which puts every result beside its input. A new name without an ending is a
+  folder. A pose file that has the name of a video among the inputs, up to the
+  ending, holds the poses of that video.
 
   Raises:
     InputError: one file for several; two results, or a result and an input,
@@ -122,7 +124,7 @@ def _is_folder(target: pathlib.Path, num_dances: int) -> bool:
       f'--output={target} is one file for {num_dances} inputs; expected a '
       'folder; give --output=FOLDER'
     )
-  return num_dances > 1
+  return not target.suffix
 
 
 def _result(path: pathlib.Path, folder: pathlib.Path) -> pathlib.Path:
