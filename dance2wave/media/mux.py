@@ -14,28 +14,13 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 
 from dance2wave.errors import InputError
-from dance2wave.media import audio, clip, placing, video
+from dance2wave.media import audio, clip, endings, placing, video
 from dance2wave.media.container import guarded, open_media
 
 _TIME_BASE = fractions.Fraction(1, 90000)
 _SOUND_BITS_PER_S = 160_000
 # mkv and webm round times to milliseconds.
 _SAME_TIME_S = 1.5e-3
-
-_MP4_CODECS = frozenset(
-  ('h264', 'hevc', 'av1', 'vp9', 'mpeg4', 'mpeg2video', 'mpeg1video', 'mjpeg')
-)
-_MOV_CODECS = (_MP4_CODECS | {'prores', 'dvvideo'}) - {'av1', 'vp9'}
-_WEBM_CODECS = frozenset(('vp8', 'vp9', 'av1'))
-# Ending -> (libav's format, sound codec, picture codecs; None: see _holds).
-_CONTAINERS = {
-  '.mp4': ('mp4', 'aac', _MP4_CODECS),
-  '.m4v': ('mp4', 'aac', _MP4_CODECS),
-  '.mov': ('mov', 'aac', _MOV_CODECS),
-  '.mkv': ('matroska', 'aac', None),
-  '.webm': ('webm', 'libopus', _WEBM_CODECS),
-  '.avi': ('avi', 'pcm_s16le', None),
-}
 
 
 def write_video(
@@ -110,8 +95,8 @@ def mux_audio(
       (names one that can); the input as output; an unwritable place.
   """
   info = video.probe(video_path)
-  path = pathlib.Path(output_path or default_output(info))
-  check_output(path, info)
+  path = pathlib.Path(output_path or endings.default_output(info))
+  endings.check_output(path, info)
   waveform = _fitted(waveform, info.duration_s, info.path)
   with (
     open_media(info.path) as source,
@@ -154,7 +139,7 @@ def _writing(path: pathlib.Path, check=lambda copy: None):
   """
   import av
 
-  kind = _CONTAINERS[path.suffix.lower()][0]
+  kind = endings.CONTAINERS[path.suffix.lower()][0]
   options = {'movflags': 'faststart'} if kind in ('mp4', 'mov') else {}
   with audio.replacing(path) as temporary:
     name = f'file:{temporary}'
@@ -239,7 +224,7 @@ def _fitted(waveform, duration_s: float, path) -> clip.Waveform:
 
 def _with_sound(sink, path, packets: Iterator, waveform) -> Iterator:
   """Interleave the picture's packets with those of the encoded sound."""
-  codec = _CONTAINERS[path.suffix.lower()][1]
+  codec = endings.CONTAINERS[path.suffix.lower()][1]
   rate_hz = _codec_rate(codec, waveform.sample_rate_hz)
   stream = sink.add_stream(codec, rate=rate_hz)
   stream.codec_context.layout = 'mono'
@@ -277,57 +262,27 @@ def _sound_packets(stream, samples_T: np.ndarray) -> Iterator:
 
 
 def _copied_packets(source, stream, picture, info) -> Iterator:
-  """Pass the picture's packets on, moved so that its first frame is at 0."""
+  """Pass the picture's packets on, moved so that its first frame is at 0.
+
+  Those that an edit list cuts off are left out after the last shown one, as
+  the copy would show them; others may be needed to decode what is shown.
+  """
   first = round(info.start_s / float(stream.time_base))
+  last = first + round(info.frame_time_s[-1] / float(stream.time_base))
+  cut = []
   for packet in guarded(source.demux(stream), info.path):
-    if packet.pts is None and packet.dts is None:
+    time = packet.pts if packet.dts is None else packet.dts
+    if time is None or (packet.is_discard and time > last):
       continue
     if packet.pts is not None:
       packet.pts -= first
     if packet.dts is not None:
       packet.dts -= first
     packet.stream = picture
-    yield packet
-
-
-def default_output(info: video.VideoInfo) -> pathlib.Path:
-  """Return where `mux_audio` writes if it is not told."""
-  endings = [info.path.suffix.lower(), '.mp4', '.mkv', '.avi']
-  ending = next((e for e in endings if _holds(e, info)), '.mkv')
-  return info.path.with_name(f'{info.path.stem}_dance2wave{ending}')
-
-
-def _holds(ending: str, info: video.VideoInfo) -> bool:
-  """Tell whether a container takes the picture's packets as they are.
-
-  A picture without time stamps fits only into another avi, which has none
-  either; and that packs H.264 in its own way, so takes nothing else.
-  """
-  if ending == '.avi' or not info.has_pts:
-    return ending == '.avi' and info.container == 'avi'
-  if ending not in _CONTAINERS:
-    return False
-  codecs = _CONTAINERS[ending][2]
-  return codecs is None or info.codec in codecs
-
-
-def check_output(path: pathlib.Path, info: video.VideoInfo) -> None:
-  """Refuse a container that cannot hold the picture, and the input itself."""
-  ending = path.suffix.lower()
-  if not _holds(ending, info):
-    known = '.mp4', '.webm', '.mkv', '.mov', '.avi'
-    others = [ending for ending in known if _holds(ending, info)]
-    raise InputError(
-      f'{path}: {ending or "a file without ending"} cannot hold the '
-      f'{info.codec} picture of {info.path}; expected '
-      f'{" or ".join(others) or "times in the video"}; change the ending of '
-      'the output or encode the video as .mp4 first'
-    )
-  if path.exists() and path.samefile(info.path):
-    raise InputError(
-      f'{path} is the input video; expected another file, so that the video '
-      'is kept; change the output'
-    )
+    cut.append(packet)
+    if not packet.is_discard:
+      yield from cut
+      cut.clear()
 
 
 def _check_copy(copy: pathlib.Path, path, info: video.VideoInfo) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from dance2wave import locks
 from dance2wave.errors import InputError, error_line
-from dance2wave.media import mux, video
+from dance2wave.media import endings, mux, video
 from dance2wave.media.audio import write_wav
 from dance2wave.media.clip import Waveform, num_samples
 from dance2wave.metrics.beat_detector import detect_beats
@@ -131,7 +131,7 @@ def _result(path: pathlib.Path, folder: pathlib.Path) -> pathlib.Path:
   """Return where the result of a dance goes in a folder."""
   info = None if _is_pose(path) else _probed(path)
   if info is not None:
-    return folder / mux.default_output(info).name
+    return folder / endings.default_output(info).name
   return folder / f'{path.stem}_dance2wave.mp4'
 
 
@@ -209,7 +209,7 @@ def check_output(job: Job) -> None:
   if not _is_pose(job.input) and output.suffix.lower() != '.wav':
     info = _probed(job.input)
     if info is not None:
-      mux.check_output(output, info)
+      endings.check_output(output, info)
   _check_folder(output.absolute().parent, output)
 
 
