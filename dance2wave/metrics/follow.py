@@ -74,11 +74,6 @@ def make_figure(
   return Figure(key, name, *own, better, unit, what, known)
 
 
-def _median_of_known(values: np.ndarray) -> float:
-  known = values[np.isfinite(values)]
-  return float(np.median(known)) if len(known) else math.nan
-
-
 def later_s(before_s: np.ndarray, after_s: np.ndarray, shift_s: float) -> float:
   """Return how much later beats became, looked for around `shift_s`."""
   if len(before_s) < 2 or not len(after_s):
@@ -129,7 +124,7 @@ def shifts_of_beats(shifts_S: Sequence[float], is_residual: bool) -> Compare:
     if not is_residual:
       return [slope(shifts_S, later_S) for later_S in later_CS]
     left_CS = 1000 * np.abs(later_CS - np.asarray(shifts_S))
-    return [_median_of_known(left_S) for left_S in left_CS]
+    return [statistics.median_of_known(left_S) for left_S in left_CS]
 
   return compare
 

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from dance2wave.metrics.statistics import mean_of_known
+
 
 def next_of_others(groups: Sequence[str]) -> list[int | None]:
   """Return for each clip the index of the next one of another group.
@@ -39,12 +41,8 @@ def mean_of_each(
   values = np.asarray(values, float)
   if groups is None:
     return values
-  means = []
-  for group in dict.fromkeys(groups):
-    mine = values[[name == group for name in groups]]
-    known = mine[~np.isnan(mine)]
-    means.append(known.mean() if len(known) else np.nan)
-  return np.array(means)
+  mine = ([n == group for n in groups] for group in dict.fromkeys(groups))
+  return np.array([mean_of_known(values[is_mine]) for is_mine in mine])
 
 
 def pairs_of_groups(pairs_NN: np.ndarray, groups: Sequence[str]) -> np.ndarray:

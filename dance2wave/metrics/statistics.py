@@ -308,7 +308,7 @@ def analytic_chance_f(
     tolerance_s: largest distance of a match.
   """
   clips = zip(references_s, periods_s, durations_s)
-  return _mean_of_known([chance_f(*clip, tolerance_s) for clip in clips])
+  return mean_of_known([chance_f(*clip, tolerance_s) for clip in clips])
 
 
 def shuffled_chance_f(
@@ -324,7 +324,7 @@ def shuffled_chance_f(
   the same arguments as `analytic_chance_f`; NaN for a single clip.
   """
   pairs = itertools.permutations(range(len(references_s)), 2)
-  return _mean_of_known(
+  return mean_of_known(
     [
       chance_f(
         references_s[j],
@@ -337,7 +337,13 @@ def shuffled_chance_f(
   )
 
 
-def _mean_of_known(values: Sequence[float]) -> float:
+def median_of_known(values: Sequence[float]) -> float:
+  """Return the median without NaN; NaN where nothing is left."""
+  known = [value for value in values if not math.isnan(value)]
+  return float(np.median(known)) if known else math.nan
+
+
+def mean_of_known(values: Sequence[float]) -> float:
   """Average without NaN; NaN where nothing is left."""
   known = [value for value in values if not math.isnan(value)]
   return float(np.mean(known)) if known else math.nan

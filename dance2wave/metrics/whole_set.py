@@ -34,8 +34,7 @@ def of_the_set(
       [clips[i] for i in labelled], [heard[i] for i in labelled]
     )
     errors = [rows[i].get('phase_abs_ms', math.nan) for i in labelled]
-    known = [error for error in errors if not math.isnan(error)]
-    figures['phase_median_abs_ms'] = float(np.median(known or [math.nan]))
+    figures['phase_median_abs_ms'] = statistics.median_of_known(errors)
   with_original = [c for c in clips if c.original_T is not None]
   if len(with_original) > 3:
     rate_hz = clips[0].sample_rate_hz
@@ -62,10 +61,8 @@ def _pairing(
       return timing.beat_f(true[j], heard[i], tolerance_s, end_s)
 
     pairs_NN = statistics.pair_scores(score, len(clips))
-    others = pairs_NN[is_other]
-    figures[f'{key}_other_dance'] = (
-      float(np.nanmean(others)) if np.isfinite(others).any() else math.nan
-    )
+    others = statistics.mean_of_known(pairs_NN[is_other])
+    figures[f'{key}_other_dance'] = others
     figures[f'{key}_chance'] = statistics.shuffled_chance_f(
       true, periods_s, ends_s, tolerance_s
     )
