@@ -48,7 +48,7 @@ _POSE_MODEL = flags.DEFINE_string('pose_model', None, 'A .task file.')
 def _sample() -> None:
   from dance2wave import compiled
   from dance2wave.pose import source
-  from dance2wave.sampling import files, offline, wishes
+  from dance2wave.sampling import files, offline, rounds, wishes
   from dance2wave.training import hosts, warm_start
 
   workdir = pathlib.Path(_WORKDIR.value).absolute()
@@ -72,15 +72,18 @@ def _sample() -> None:
     print(f'engine: {generator.engine_name}', flush=True)
     wanted = wishes.wanted(options.styles, _STYLE.value, **asked)
 
-    def do(place, job):
+    def read(job):
       poses = job.poses or job.input
       track = source.read_pose(poses, model_path=_POSE_MODEL.value)
       dance, pose_FJD = files.to_dance(track, options, **wanted)
-      sounds = generator.generate([dance], seed=_SEED.value, place=place)
-      output = files.write_result(job, options, sounds[0], pose_FJD)
-      return f'{job.input} -> {output} ({track.duration_s:.2f} s)'
+      return dance, (pose_FJD, track.duration_s)
 
-    for line in files.spread(do, mine, generator.num_devices):
+    def write(job, audio_T, seen):
+      pose_FJD, duration_s = seen
+      output = files.write_result(job, options, audio_T, pose_FJD)
+      return f'{job.input} -> {output} ({duration_s:.2f} s)'
+
+    for line in rounds.sample(mine, generator, read, write, _SEED.value):
       print(line, flush=True)
 
 

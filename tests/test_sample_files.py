@@ -9,7 +9,6 @@ from small_config import options_with
 
 from dance2wave.errors import InputError
 from dance2wave.media import clip, mux, video
-from dance2wave.pose.source import read_pose
 from dance2wave.pose.track import PoseTrack, write_pose_file
 from dance2wave.sampling import files
 
@@ -132,27 +131,6 @@ def test_a_damaged_video_is_left_to_its_turn(tmp_path):
   write_dance(tmp_path / 'b.npz')
   with files.held_outputs(plan([tmp_path])):
     pass
-
-
-@pytest.mark.parametrize('count', [1, 2])
-def test_one_bad_file_does_not_stop_the_others(tmp_path, capsys, count):
-  for name in ('a.npz', 'c.npz', 'd.npz'):
-    write_dance(tmp_path / name)
-  (tmp_path / 'b.npz').write_bytes(b'no poses')
-
-  def do(_, job):
-    read_pose(job.input)
-    return job.input.name
-
-  said = []
-  with pytest.raises(InputError, match='1 of 4 inputs were not sampled'):
-    for line in files.spread(do, plan([tmp_path]), count):
-      said.append(line)
-  assert said == ['a.npz', 'c.npz', 'd.npz']
-  (line,) = capsys.readouterr().err.splitlines()
-  assert line.startswith('dance2wave: ') and 'b.npz' in line
-  with pytest.raises(InputError, match=r'b\.npz'):
-    list(files.spread(do, plan([tmp_path / 'b.npz']), count))
 
 
 def test_hidden_files_of_a_folder_are_no_dances(tmp_path):

@@ -96,6 +96,14 @@ def test_a_clip_sounds_the_same_in_any_company():
   np.testing.assert_array_equal(alone, together)
 
 
+def test_clips_that_are_drawn_together_may_sound_as_each_does_alone():
+  make, clips = generator(), dances(0.5, 1.7, 0.9)
+  together = make.generate(clips, as_if_alone=True)
+  for clip, sound in zip(clips, together):
+    np.testing.assert_array_equal(sound, make.generate([clip])[0])
+  assert (together[1] != make.generate(clips)[1]).any()
+
+
 def test_the_state_goes_on_where_it_stopped():
   options, graphdef, params = small_model()
   engine = XlaEngine(graphdef, params, Draw())

@@ -3,14 +3,12 @@
 import contextlib
 import dataclasses
 import pathlib
-import sys
 from collections.abc import Iterator, Sequence
-from concurrent import futures
 
 import numpy as np
 
 from dance2wave import locks
-from dance2wave.errors import InputError, error_line
+from dance2wave.errors import InputError
 from dance2wave.media import endings, mux, video
 from dance2wave.media.audio import write_wav
 from dance2wave.media.clip import Waveform, num_samples
@@ -258,46 +256,3 @@ def write_result(
   beats_s = detect_beats(audio_T, options.sample_rate_hz)
   write_dance_video(output, pose_FJD, options.pose_rate_hz, waveform, beats_s)
   return output
-
-
-def spread(do, jobs, count):
-  """Yield what `do(place, job)` says of each job in order, `count` at a time.
-
-  Of several jobs one whose input is bad is a line on stderr; the others go on.
-
-  Raises:
-    InputError: at the end, how many were bad; at once, if there is one job.
-      Any other error is raised after those beside it have ended.
-  """
-  bad = 0
-  for said in _each(_tried(do) if len(jobs) > 1 else do, jobs, count):
-    if isinstance(said, InputError):
-      print(error_line(said), file=sys.stderr, flush=True)
-      bad += 1
-    else:
-      yield said
-  if bad:
-    raise InputError(
-      f'{bad} of {len(jobs)} inputs were not sampled; expected dances that can '
-      'be read; correct those named above and sample them again'
-    )
-
-
-def _tried(do):
-  def tried(place, job):
-    try:
-      return do(place, job)
-    except InputError as error:
-      return error
-
-  return tried
-
-
-def _each(do, jobs, count):
-  if count == 1:  # In this thread, which hears Ctrl-C.
-    yield from (do(0, job) for job in jobs)
-    return
-  for first in range(0, len(jobs), count):
-    some = jobs[first : first + count]
-    with futures.ThreadPoolExecutor(count) as threads:
-      yield from threads.map(do, range(len(some)), some)

@@ -90,6 +90,7 @@ class Generator:
     engine_name: 'cpu', 'gpu' or 'xla'.
     best_of: candidates of each clip.
     num_devices: over which clips are spread.
+    is_on_accelerator: whether these are no processors.
     listener: what hears the dance.
     lead_samples: how much earlier sound is played than it was drawn.
   """
@@ -114,6 +115,10 @@ class Generator:
     if self.engine_name == 'cpu':  # it knows no devices
       del self._devices[1:]
     self.num_devices = len(self._devices)
+    self.is_on_accelerator = 'cpu' not in (
+      self.engine_name,
+      self._devices[0].platform,
+    )
     self._engines = [self.engine] + [
       make_engine(
         self.engine_name, graphdef, jax.device_put(params, device), draw
@@ -151,7 +156,9 @@ class Generator:
     heard, _ = self.listener.run(motion, valid, state)
     return heard.map(lambda x: x[ahead:])
 
-  def generate(self, dances, *, seed=0, progress=None, rows=None, place=0):
+  def generate(
+    self, dances, *, seed=0, progress=None, rows=None, as_if_alone=False
+  ):
     """Return one float32 waveform of `num_samples` for every dance.
 
     Args:
@@ -160,8 +167,7 @@ class Generator:
         place in the list, not on the other clips.
       progress: called with the share that is done after every piece.
       rows: places of the dances that are wanted; None for all.
-      place: of the device that is given the first clips; they sound the same
-        on any.
+      as_if_alone: whether each sounds as if it was the only one of a list.
     """
     rows = range(len(dances)) if rows is None else rows
     if not len(rows):
@@ -170,14 +176,14 @@ class Generator:
     dances = [dances[row] for row in rows]
     heard = self.listen(dances, longest)
     style = jnp.array([dance.style for dance in dances], jnp.int32)
-    keys = self.keys(seed, rows)
+    keys = self.keys(seed, [0] * len(rows) if as_if_alone else rows)
     drawn = (len(heard.gain_FB) - 1) * len(dances) * self.best_of
     shares = _Shares(drawn, progress)
     groups, each = groups_of(len(dances), self.num_devices, self.engine)
 
     def one_group(number, group):
       mine = heard.map(lambda x: x[:, group])
-      which = (place + number) % self.num_devices
+      which = number % self.num_devices
       context = np.moveaxis(mine.context_FBC, 0, 1)
       inputs = jax.device_put(
         (context, style[group], keys[group]), self._devices[which]
