@@ -97,12 +97,15 @@ def test_loudness_follows_size(style):
 
 @pytest.mark.parametrize('style', STYLES)
 def test_brightness_follows_hands(style):
-  plan = make_plan(style, 4)
-  curve, opposite, value = opposite_curves(plan)
-  one_hz = centroid_hz(music.render(plan, constant(0.7), curve))
-  two_hz = centroid_hz(music.render(plan, constant(0.7), opposite))
-  correlation = scipy.stats.spearmanr(np.log(one_hz / two_hz), value)[0]
-  assert correlation > 0.8
+  found = []
+  for index in (3, 4, 5):
+    plan = make_plan(style, index)
+    curve, opposite, value = opposite_curves(plan)
+    one_hz = centroid_hz(music.render(plan, constant(0.7), curve))
+    two_hz = centroid_hz(music.render(plan, constant(0.7), opposite))
+    ratio = np.log(one_hz / two_hz)
+    found.append(scipy.stats.spearmanr(ratio, value)[0])
+  assert np.median(found) > 0.8 and min(found) > 0.7
 
 
 @pytest.mark.parametrize('style', STYLES)

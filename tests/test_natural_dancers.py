@@ -8,10 +8,12 @@ from scipy import signal
 from dance2wave.datasets.synthetic_dance import (
   generate,
   movement,
+  music,
   natural,
   natural_camera,
   natural_manner,
 )
+from dance2wave.datasets.synthetic_dance import plan as plan_lib
 from dance2wave.datasets.synthetic_dance.natural_plan import draw_natural_plan
 from dance2wave.datasets.synthetic_dance.plan import SPLITS, draw_plan
 from dance2wave.datasets.synthetic_dance.synthetic_dance_dataset_builder import (  # noqa: E501
@@ -162,6 +164,29 @@ def test_no_cue_is_certain(plans, dances):
     len(plan.beats_in_clip_s) - len(t) for t, plan in zip(clips, plans)
   ]
   assert np.mean(np.array(missing) > 4) > 0.2
+
+
+@pytest.mark.parametrize('is_natural', [False, True])
+def test_music_has_random_numbers_of_its_own(monkeypatch, is_natural):
+  drawn, rng, render = [], plan_lib.Plan.rng, music.render
+  of_music = []
+
+  def noted(plan, purpose):
+    drawn.append(purpose)
+    return rng(plan, purpose)
+
+  def rendered(*args):
+    of_dance = set(drawn)
+    drawn.clear()
+    audio_T = render(*args)
+    of_music.extend(set(drawn))
+    assert not of_dance & set(drawn)
+    return audio_T
+
+  monkeypatch.setattr(plan_lib.Plan, 'rng', noted)
+  monkeypatch.setattr(music, 'render', rendered)
+  generate.make_clip(generate.Task(0, 'train', is_natural=is_natural))
+  assert len(of_music) == 3
 
 
 def test_each_dancer_leads_or_lags_by_tens_of_milliseconds(plans):

@@ -192,4 +192,4 @@ def test_a_script_without_guard_can_build(tmp_path):
     text=True,
   )
   assert done.returncode == 0, done.stderr
-  assert (tmp_path / 'synthetic_dance/t/1.1.0/dataset_info.json').exists()
+  assert (tmp_path / 'synthetic_dance/t/1.2.0/dataset_info.json').exists()

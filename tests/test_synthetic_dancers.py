@@ -4,6 +4,7 @@ import time
 import mir_eval
 import numpy as np
 import pytest
+from scipy.interpolate import CubicSpline
 
 from dance2wave.datasets.synthetic_dance import (
   body,
@@ -154,6 +155,28 @@ def test_mirror_is_its_own_inverse():
   mirrored = choreography.mirror(pose)
   np.testing.assert_array_equal(choreography.mirror(mirrored), pose)
   assert not np.array_equal(mirrored, pose)
+
+
+def test_dancers_are_lowest_on_the_beat():
+  late_s = {True: [], False: []}
+  for index in range(100):
+    plan = draw_plan(index, 'train')
+    manner = movement.draw_manner(plan)
+    if manner.cues[0][0] != 'hips':
+      continue
+    dance = movement.dance(plan)
+    height_N = dance.pose3d_NJ3[:, [8, 11], 1].mean(axis=1)
+    time_s = np.arange(0.0, plan.duration_s, 1e-3)
+    height_N = CubicSpline(dance.time_s, height_N)(time_s)
+    for beat_s in plan.beats_in_clip_s:
+      near = np.flatnonzero(np.abs(time_s - beat_s) < 0.1)
+      if 0.1 < beat_s < plan.duration_s - 0.1:
+        low_s = time_s[near[height_N[near].argmin()]]
+        late_s[bool(manner.half_depth)].append(low_s - beat_s)
+  for late in late_s.values():
+    assert len(late) > 50
+    assert abs(np.median(late)) < 0.002 and abs(np.mean(late)) < 0.002
+    assert np.percentile(np.abs(late), 90) < 0.012
 
 
 def test_curves_are_in_range_and_follow_the_planned_size(plans, dances):

@@ -33,7 +33,7 @@ _CALM = {
   'chest': ('lean', 'nod'),
 }
 _DOUBLE_BOUNCE_BELOW_BPM = 115.0
-_SMOOTH_S = 0.016  # muscles do not jerk
+SMOOTH_S = 0.016  # muscles do not jerk
 _SIZE_SIGMA_S, _HANDS_SIGMA_S = 0.45, 0.12
 
 
@@ -168,14 +168,35 @@ def _progress(manner: Manner, u_N: np.ndarray) -> np.ndarray:
   return body.eased((u_N - 1.0 + duration) / duration)
 
 
-def _accent(plan: Plan, manner: Manner, time_s: np.ndarray) -> np.ndarray:
-  """Return (N,): 0 is up and 1 down on every beat; fast down, slow up.
+def _wave(manner: Manner, low_s, depth_K, time_s: np.ndarray) -> np.ndarray:
+  """Return (N,): 0 is up and `depth_K` down at `low_s`; fast down, slow up.
 
-  1 .        .        .       beats
+  1 .        .        .       low_s
     |\\       |\\      /|
     | `\\    /| `\\   / |       rise 1 - fall, fall `fall` of the time
   0 |   `--' |   `-'  |
   """
+  index, u_N, _ = body.between(low_s, time_s)
+  up_N = 0.5 + 0.5 * np.cos(np.pi * np.clip(u_N / (1 - manner.fall), 0, 1))
+  v_N = np.clip((u_N - 1 + manner.fall) / manner.fall, 0, 1)
+  down_N = v_N**manner.fall_power if manner.fall_power else body.eased(v_N)
+  is_rising = u_N < 1 - manner.fall
+  return np.where(is_rising, depth_K[index] * up_N, depth_K[index + 1] * down_N)
+
+
+def _lag_s(manner: Manner, gap_s: float) -> float:
+  """Return how much later smoothing puts the lowest moment of a wave.
+
+  It takes more of a fast fall than of the slow rise that follows.
+  """
+  time_s = np.arange(-100, 101) * 1e-3
+  low_s = gap_s * np.arange(-1.0, 2.0)
+  wave = _wave(manner, low_s, np.ones(3), time_s)
+  return float(time_s[np.argmax(_smooth(wave, time_s, SMOOTH_S))])
+
+
+def _accent(plan: Plan, manner: Manner, time_s: np.ndarray) -> np.ndarray:
+  """Return (N,): a wave that is lowest on every beat once it is smooth."""
   beat_K = np.arange(len(plan.beats_s), dtype=float)
   rng, depth_K = plan.rng(104), np.ones(len(beat_K))
   depth_K *= np.clip(rng.normal(1.0, 0.06, len(beat_K)), 0.85, 1.15)
@@ -187,12 +208,8 @@ def _accent(plan: Plan, manner: Manner, time_s: np.ndarray) -> np.ndarray:
     order = np.argsort(np.concatenate([low_s, middle_s]))
     low_s = np.concatenate([low_s, middle_s])[order]
     depth_K = np.concatenate([depth_K, between])[order]
-  index, u_N, _ = body.between(low_s, time_s)
-  up_N = 0.5 + 0.5 * np.cos(np.pi * np.clip(u_N / (1 - manner.fall), 0, 1))
-  v_N = np.clip((u_N - 1 + manner.fall) / manner.fall, 0, 1)
-  down_N = v_N**manner.fall_power if manner.fall_power else body.eased(v_N)
-  is_rising = u_N < 1 - manner.fall
-  return np.where(is_rising, depth_K[index] * up_N, depth_K[index + 1] * down_N)
+  lag_s = _lag_s(manner, float(np.median(np.diff(low_s))))
+  return _wave(manner, low_s - lag_s, depth_K, time_s)
 
 
 def _hip_depth_m(plan: Plan, manner: Manner) -> float:
@@ -289,10 +306,7 @@ def _angles(plan: Plan, manner: Manner, score, key_s, time_s) -> np.ndarray:
     _accentuate_nothing(plan, manner, angle_NC, key_s, time_s)
   else:
     _accentuate(plan, manner, angle_NC, _accent(plan, manner, time_s))
-  sigma = _SMOOTH_S * RATE_HZ
-  return scipy.ndimage.gaussian_filter1d(
-    angle_NC, sigma, axis=0, mode='nearest', truncate=3.0
-  )
+  return _smooth(angle_NC, time_s, SMOOTH_S)
 
 
 def dance(plan: Plan) -> Dance:

@@ -156,7 +156,7 @@ def _lead_notes(band, plan: Plan, harmony, grid: _Grid, rng) -> Notes:
 
 def _compose(plan: Plan, grid: _Grid) -> Notes:
   """Choose variants and a progression, and write all parts."""
-  band, rng = bands.BANDS[plan.style], plan.rng(200)
+  band, rng = bands.BANDS[plan.style], plan.rng(300)
   drums = band.drums[rng.integers(len(band.drums))]
   bass, chords = rng.integers(len(band.bass_bars), size=2)
   harmony = _harmony(plan, band, rng)
@@ -180,7 +180,7 @@ def _onsets_s(plan: Plan, grid: _Grid, notes: Notes) -> np.ndarray:
   sixteenth_s = np.gradient(grid.time_s)[step]
   swing_s = bands.BANDS[plan.style].swing * odd * sixteenth_s
   strict = is_drum & (step % STEPS_PER_BEAT == 0)
-  human_s = plan.rng(201).normal(size=len(notes)) * 1e-3
+  human_s = plan.rng(301).normal(size=len(notes)) * 1e-3
   human_s = np.where(
     strict, np.clip(2 * human_s, -3e-3, 3e-3), np.clip(3 * human_s, -8e-3, 8e-3)
   )
@@ -190,7 +190,7 @@ def _onsets_s(plan: Plan, grid: _Grid, notes: Notes) -> np.ndarray:
 def _gains(plan: Plan, grid: _Grid, notes: Notes) -> np.ndarray:
   """Scale the notes by the size of the movement and by 1 dB of humanity."""
   step = np.array([note[0] for note in notes])
-  human_db = np.clip(plan.rng(202).normal(size=len(notes)), -2, 2)
+  human_db = np.clip(plan.rng(302).normal(size=len(notes)), -2, 2)
   size_db = RANGE_DB * (grid.size[step] - 1.0)
   written = np.array([note[3] for note in notes])
   return _MASTER * written * 10 ** ((human_db + size_db) / 20)

@@ -170,7 +170,7 @@ def draw_manner(plan: Plan) -> Manner:
 
 
 def draw_sections(plan: Plan) -> list[Section]:
-  """Draw what happens when; sections start on beats, long ones on bars."""
+  """Draw what happens when; sections start on beats and last whole ones."""
   rng = plan.rng(201)
   loose, moving = rng.uniform(0, 0.4), rng.uniform(0, 0.4)
   num = len(plan.beats_s)

@@ -17,6 +17,7 @@ import functools
 
 import numpy as np
 
+from dance2wave.datasets.synthetic_dance.movement import SMOOTH_S
 from dance2wave.datasets.synthetic_dance.plan import (
   MAX_TEMPO_BPM,
   MIN_TEMPO_BPM,
@@ -89,8 +90,12 @@ def _movements(pose_FJD: np.ndarray, time_s: np.ndarray):
 
 @functools.cache
 def _templates():
-  """Return harmonics of drops (T, H) and whether they drop between beats."""
-  phase = np.arange(256) / 256
+  """Return harmonics of drops (T, H), whether they also drop between, and lags.
+
+  The lag (T,) is how many seconds later than in the template the lowest moment
+  is in a body, which smooths it; at 120 beats a minute.
+  """
+  phase = np.arange(1024) / 1024
   waves, doubles = [], []
   for fall in (0.32, 0.4):
     for power in (0.0, 1.9):
@@ -105,8 +110,12 @@ def _templates():
         after = np.where(first_half, half, 1.0) if half else 1.0
         waves.append(np.where(rising, before * up, after * down))
         doubles.append(half > 0)
-  harmonics = np.fft.fft(np.array(waves), axis=1)[:, _HARMONICS] / 256
-  return harmonics, np.array(doubles)
+  spectra = np.fft.fft(np.array(waves), axis=1) / len(phase)
+  hz = 2.0 * np.fft.fftfreq(len(phase), 1 / len(phase))
+  smooth = np.fft.ifft(spectra * np.exp(-2 * (np.pi * hz * SMOOTH_S) ** 2))
+  lowest = phase[smooth.real.argmax(axis=1)]
+  lag_s = (lowest - np.round(lowest)) / 2.0
+  return spectra[:, _HARMONICS], np.array(doubles), lag_s
 
 
 def _noise(value_NP: np.ndarray):
@@ -146,7 +155,7 @@ class _Film:
   def score(self, phase_QN: np.ndarray, hz_Q: np.ndarray):
     """Return the best gain of each path (Q,) and the phase to add to it."""
     seen_QHP, pass_QHP = self._harmonics(phase_QN, hz_Q)
-    template_TH, is_double_T = _templates()
+    template_TH, is_double_T, lag_s_T = _templates()
     offset_O = np.arange(_PHASES) / _PHASES
     turned_OH = np.exp(-2j * np.pi * np.outer(offset_O, _HARMONICS))
     known_TOH = np.conj(template_TH)[:, None] * turned_OH
@@ -165,9 +174,11 @@ class _Film:
     gain_QTO = np.einsum('toqp,toqp,tqp->qto', drop, drop, weight_TQP)
     slow_Q = hz_Q < 116 / 60
     gain_QTO -= np.where(is_double_T & ~slow_Q[:, None], 1e9, 0.0)[..., None]
-    gain_QO = gain_QTO.max(axis=1)
-    best = gain_QO.argmax(axis=1)
-    return gain_QO[np.arange(len(best)), best], offset_O[best]
+    gain_QX = gain_QTO.reshape(len(hz_Q), -1)
+    best = gain_QX.argmax(axis=1)
+    template, offset = np.divmod(best, _PHASES)
+    phase = offset_O[offset] - hz_Q * lag_s_T[template]
+    return gain_QX[np.arange(len(best)), best], phase
 
 
 def _paths(film: _Film):

@@ -76,7 +76,11 @@ class Plan:
     return self.beats_s[inside]
 
   def rng(self, purpose: int) -> np.random.Generator:
-    """Return the generator for one purpose; purposes are independent."""
+    """Return the generator for one purpose; purposes are independent.
+
+    Movement has those from 100 on, film from 120, natural dancers and their
+    film from 200, music from 300.
+    """
     return np.random.default_rng([*self.seed, purpose])
 
 
