@@ -63,6 +63,24 @@ def test_the_set_knows_chance_and_p(clips):
   assert found['phase_median_abs_ms'] < 10
 
 
+def test_of_a_large_set_some_clips_are_paired(clips, monkeypatch):
+  many = [
+    dataclasses.replace(clips[i % 3], group=f'{i}', original_T=None)
+    for i in range(9)
+  ]
+  rows = [{'phase_abs_ms': i} for i in range(9)]
+  heard = [clip.beats_s for clip in many]
+  some = [0, 4, 8]
+  of_some = whole_set.of_the_set(
+    *([x[i] for i in some] for x in (many, rows, heard))
+  )
+  monkeypatch.setattr(whole_set, '_MAX_PAIRED', 3)
+  found = whole_set.of_the_set(many, rows, heard)
+  assert found['num_clips'] == 9 and found['phase_median_abs_ms'] == 4
+  for key in ('beat_f70_other_dance', 'beat_f70_chance', 'beat_f70_p'):
+    assert found[key] == of_some[key]
+
+
 def test_what_is_not_known_is_not_scored(clips):
   bare = dataclasses.replace(
     clips[0], original_T=None, beats_s=np.zeros(0), style=''

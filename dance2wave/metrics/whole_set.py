@@ -11,6 +11,9 @@ from dance2wave.metrics.groups import pairs_of_groups
 from dance2wave.metrics.report_tables import Figure
 from dance2wave.metrics.ruler import MIN_BEATS, Scored, groups_of
 
+# Every sound meets every dance: of so many clips that takes a minute.
+_MAX_PAIRED = 300
+
 
 def of_the_set(
   clips: Sequence[Scored],
@@ -22,7 +25,8 @@ def of_the_set(
   beat_f70_other_dance, beat_f35_other_dance: each sound against the beats of
     clips of other groups; `_chance`: what independent beats of those tempi get,
     analytically.
-  beat_f70_p: of the pairing, by permutation of the groups.
+  beat_f70_p: of the pairing, by permutation of the groups. All these are of
+    300 clips, spread over the set, if it has more.
   phase_median_abs_ms: median over clips of |median phase error|.
   frechet, frechet_originals: over log-mel statistics, of half of the sounds to
     the originals of the other clips; and of these two halves' originals.
@@ -30,9 +34,11 @@ def of_the_set(
   figures = {'num_clips': float(len(clips))}
   labelled = [i for i, c in enumerate(clips) if len(c.beats_s) >= MIN_BEATS]
   if len(labelled) > 1:
-    figures |= _pairing(
-      [clips[i] for i in labelled], [heard[i] for i in labelled]
-    )
+    paired = labelled
+    if len(labelled) > _MAX_PAIRED:
+      chosen = np.linspace(0, len(labelled) - 1, _MAX_PAIRED).round()
+      paired = [labelled[int(i)] for i in chosen]
+    figures |= _pairing([clips[i] for i in paired], [heard[i] for i in paired])
     errors = [rows[i].get('phase_abs_ms', math.nan) for i in labelled]
     figures['phase_median_abs_ms'] = statistics.median_of_known(errors)
   with_original = [c for c in clips if c.original_T is not None]
