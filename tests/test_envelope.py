@@ -219,6 +219,23 @@ def test_what_is_trained_is_what_is_played_of_levels_far_apart():
   np.testing.assert_allclose(loud, gain, rtol=0.25)
 
 
+@pytest.mark.parametrize('platform', ['cuda', 'tpu'])
+def test_accelerators_multiply_spectra_in_full(platform):
+  """They would round to 10 or 7 bits: predictors with NaN, of real music."""
+
+  @jax.jit
+  def whitened(sound_BT):
+    levels = band_levels(sound_BT, num_bands=BANDS, **SIZES)
+    return whiten(sound_BT[:, HOP - ORDER :], levels, **SIZES)
+
+  traced = whitened.trace(jnp.zeros((2, 10 * HOP)))
+  program = traced.lower(lowering_platforms=(platform,)).as_text()
+  products = [x for x in program.splitlines() if 'dot_general' in x]
+  assert len(products) == 3
+  for product in products:
+    assert 'precision = [HIGHEST, HIGHEST]' in product
+
+
 def test_whitening_needs_bands():
   with pytest.raises(InputError, match=r'is_whitened=True.*num_bands=0'):
     options_with(wave__num_bands=0)

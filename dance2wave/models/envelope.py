@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dance2wave.models.timbre import bins_of_levels
+from dance2wave.models.timbre import bins_of_levels, in_full
 
 ORDER = 20
 _PARTS = 4  # of a frame, at most, each with a predictor of its own
@@ -56,7 +56,7 @@ def predictors(levels_BFK, *, hop, sample_rate_hz):
   levels = levels.reshape(len(levels_BFK), -1, levels_BFK.shape[-1])
   power = bins_of_levels(levels, _BINS, sample_rate_hz)
   # Row by row, so that numpy's bits do not depend on the number of rows.
-  lags = (power[..., None, :] @ _cosines())[..., 0, :]
+  lags = in_full(power[..., None, :], _cosines())[..., 0, :]
   coefficients, error = _solve(lags)
   return coefficients, (error * hop / 3) ** 0.5 / EXCITATION_RMS
 

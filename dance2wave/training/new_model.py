@@ -30,8 +30,8 @@ def transformer_look_ahead_s(options: Options) -> float | None:
   if left_s < 0:
     raise InputError(
       f'pose.look_ahead_s={options.pose.look_ahead_s}; expected at least '
-      f'{spent_s:g}, which cleaning and motion features need, or None for all '
-      'of a clip; set --config.pose.look_ahead_s'
+      f'{spent_s:g}, which cleaning and motion features need; set '
+      '--config.pose.look_ahead_s, or None in a config file for all of a clip'
     )
   return left_s
 
