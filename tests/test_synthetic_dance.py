@@ -11,6 +11,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from dance2wave.datasets import build as build_lib
+from dance2wave.datasets import opening
 from dance2wave.datasets.synthetic_dance import generate
 from dance2wave.datasets.synthetic_dance.plan import draw_plan
 from dance2wave.datasets.synthetic_dance.synthetic_dance_dataset_builder import (  # noqa: E501
@@ -99,6 +100,21 @@ def test_named_configs_exist():
   assert configs['default'].num_train == 3000
   assert configs['ambiguous'].is_ambiguous
   assert configs['natural'].is_natural
+
+
+def test_a_config_of_ones_own_is_opened_once_it_is_built(tiny):
+  data_dir = str(tiny._data_dir_root)
+  name = 'synthetic_dance/tiny'
+  assert opening.split_names(name, data_dir) == ('train', 'validation', 'test')
+  source = opening.open_source(name, data_dir, split='train[1:]')
+  wanted = tiny.as_data_source('train[1:]')
+  assert len(source) == len(wanted) == 4
+  for part in ('clip_id', 'audio', 'pose', 'beats_s'):
+    np.testing.assert_array_equal(source[2][part], wanted[2][part])
+  assert len(opening.open_with_sound(name, data_dir, split='test')) == 1
+  # What was built is named beside what the package has.
+  with pytest.raises(InputError, match=r"no config 'tyni'.*default.*, tiny;"):
+    opening.open_source('synthetic_dance/tyni', data_dir)
 
 
 def command(*args):
