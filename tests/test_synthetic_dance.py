@@ -1,6 +1,7 @@
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import time
@@ -115,6 +116,32 @@ def test_a_config_of_ones_own_is_opened_once_it_is_built(tiny):
   # What was built is named beside what the package has.
   with pytest.raises(InputError, match=r"no config 'tyni'.*default.*, tiny;"):
     opening.open_source('synthetic_dance/tyni', data_dir)
+
+
+def test_a_name_stands_for_one_config(tiny):
+  data_dir, made = tiny._data_dir_root, records(tiny)
+  build(data_dir, with_3d=True)  # The same again is the same dataset.
+  with pytest.raises(InputError, match=r'tiny/.* was built with seed=0, not 7'):
+    build(data_dir, with_3d=True, seed=7)
+  with pytest.raises(InputError, match='with_3d=True, not False; expected'):
+    build(data_dir)
+  assert records(tiny) == made
+
+
+def test_a_dataset_knows_its_config_if_it_is_young(tiny, tmp_path):
+  shutil.copytree(tiny._data_dir_root, tmp_path, dirs_exist_ok=True)
+  path = tmp_path.joinpath(
+    'synthetic_dance/tiny', str(tiny.version), 'metadata.json'
+  )
+  facts = json.loads(path.read_text())
+  del facts['config']['seed']  # As if the field were younger.
+  path.write_text(json.dumps(facts))
+  build(tmp_path, with_3d=True)
+  with pytest.raises(InputError, match='seed=0, not 7'):
+    build(tmp_path, with_3d=True, seed=7)
+  del facts['config']  # As earlier versions left it.
+  path.write_text(json.dumps(facts))
+  assert len(build(tmp_path, seed=7).as_data_source('train')) == 5
 
 
 def command(*args):
