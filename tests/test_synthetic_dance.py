@@ -89,9 +89,23 @@ def test_seed_and_kind_change_the_clips():
     assert plain['group'] != other['group']
 
 
-def test_a_config_without_clips_is_refused():
-  with pytest.raises(InputError, match='num_train is 0; expected'):
-    SyntheticDanceConfig(name='none', num_train=0)
+@pytest.mark.parametrize(
+  'field, value, message',
+  [
+    ('num_train', 0, 'is 0; expected a whole number of at least 1'),
+    ('num_train', True, 'is True; expected a whole number'),
+    ('num_natural', True, 'is True; expected a whole number of at least 0'),
+    ('seed', -7, 'is -7; expected a whole number of at least 0'),
+    ('seed', 1.5, 'is 1.5; expected a whole number'),
+    ('seed', '7', "is '7'; expected a whole number"),
+    ('with_3d', 'no', "is 'no'; expected true or false"),
+    ('is_natural', 1, 'is 1; expected true or false'),
+    ('is_ambiguous', None, 'is None; expected true or false'),
+  ],
+)
+def test_bad_fields_of_a_config_are_refused(field, value, message):
+  with pytest.raises(InputError, match=f'{field} {message}'):
+    SyntheticDanceConfig(name='bad', **{field: value})
 
 
 def test_named_configs_exist():
@@ -162,12 +176,23 @@ def command(*args):
     (['synthetic_dance', '--config={"name": "x", "trian": 3}'], 'trian'),
     (['synthetic_dance', '--config={"name": "x"'], 'JSON'),
     (['synthetic_dance', '--config={"name": "x", "num_test": -1}'], 'is -1'),
-    (['synthetic_dance/debug', '--data_dir=/dev/null'], 'cannot write'),
+    (['synthetic_dance', '--config={"name": "x", "seed": 1.5}'], 'seed is 1.5'),
+    (
+      ['synthetic_dance', '--config={"name": "default", "seed": 7}'],
+      "the name 'default' is taken); expected one of: default",
+    ),
+    (['synthetic_dance', '--config={"name": "../x"}'], 'cannot name a folder'),
+    (['synthetic_dance', '--config={"name": ""}'], 'cannot name a folder'),
+    (['synthetic_dance', '--config={"name": 5}'], 'cannot name a folder'),
+    (['synthetic_dance/debug'], 'cannot write'),
   ],
 )
 def test_bad_commands_are_one_line(args, message, capsys):
+  # What is not refused must not be built where the user keeps datasets.
   with pytest.raises(SystemExit) as error:
-    build_lib.main(build_lib.parse_flags(['build', *args]))
+    build_lib.main(
+      build_lib.parse_flags(['build', *args, '--data_dir=/dev/null'])
+    )
   assert error.value.code == 2
   line = capsys.readouterr().err.strip()
   assert line.startswith('dance2wave: ') and '\n' not in line
