@@ -107,6 +107,8 @@ def test_a_folder_of_videos_is_enough(evaluate, trained, tmp_path):
     (['--audio={tmp}', '--output={tmp}/o'], ['holds no sound']),
     (['--videos={tmp}'], ['--output is missing']),
     (['--workdir={tmp}'], ['config.json']),
+    (['--workdir={tmp}', '--num_long=2'], ['config.json']),
+    (['--workdir={tmp}', '--num_long=1'], ['num_long=1', '0, or 2 and more']),
     (['--controls=nothing', '--output={tmp}/o'], ["'nothing'"]),
   ],
 )
