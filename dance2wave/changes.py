@@ -24,8 +24,9 @@ def stretched(pose_FJD: np.ndarray, factor: float) -> np.ndarray:
 
 
 def still(pose_FJD: np.ndarray) -> np.ndarray:
-  """Return the first pose, held."""
-  return np.repeat(pose_FJD[:1], len(pose_FJD), axis=0)
+  """Return one pose, held: the first in which the most joints are seen."""
+  num_seen_F = (pose_FJD[..., 2] > 0).sum(axis=1)
+  return np.repeat(pose_FJD[[num_seen_F.argmax()]], len(pose_FJD), axis=0)
 
 
 def grown(pose_FJD: np.ndarray, factor: float = GROWTH) -> np.ndarray:

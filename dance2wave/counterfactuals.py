@@ -174,7 +174,7 @@ def _loudness_figures(dances: _Dances) -> list[Figure]:
       louder_db(still),
       'lower',
       'dB',
-      'the first pose held',
+      'one pose held, the first in which the most joints are seen',
     ),
     follow.make_figure(
       'grown_db',

@@ -32,7 +32,7 @@ _NUM_CHANGED = flags.DEFINE_integer(
   'num_changed', 16, 'Of them, whose dance is changed; 0 = none.', lower_bound=0
 )
 _NUM_LONG = flags.DEFINE_integer(
-  'num_long', 0, 'Dances of two minutes that are played too.', lower_bound=0
+  'num_long', 0, 'Dances of two minutes: 0 = none, 2 or more.', lower_bound=0
 )
 _MULTIHOST = flags.DEFINE_bool(
   'multihost', False, 'This is one of several processes that share the clips.'

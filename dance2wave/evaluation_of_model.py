@@ -5,6 +5,7 @@ import pathlib
 
 from dance2wave import counterfactuals, evaluation, experiment, long_form
 from dance2wave import options as options_lib
+from dance2wave.errors import InputError
 from dance2wave.sampling import offline
 from dance2wave.training import hosts, warm_start
 
@@ -26,11 +27,17 @@ def write(
     output: folder of the report.
     num_clips: test clips that are scored; None for `evaluation.NUM_CLIPS`.
     num_changed: of them, whose dance is changed.
-    num_long: synthetic dances of two minutes that are played too.
+    num_long: synthetic dances of two minutes that are played too; none, or two
+      and more, as each is scored beside another.
 
   Raises:
-    InputError: the run has trained no sound for dances.
+    InputError: the run has trained no sound for dances, or num_long is 1.
   """
+  if num_long == 1:
+    raise InputError(
+      '--num_long=1 has no other dance beside it; expected 0, or 2 and more; '
+      'correct the flag'
+    )
   options, graphdef, params = warm_start.load_player(workdir)
   num_clips = num_clips or evaluation.NUM_CLIPS
   sample = dataclasses.replace(options.sample, num_clips=num_clips)

@@ -107,6 +107,8 @@ def test_a_folder_of_videos_is_enough(evaluate, trained, tmp_path):
     (['--audio={tmp}', '--output={tmp}/o'], ['holds no sound']),
     (['--videos={tmp}'], ['--output is missing']),
     (['--workdir={tmp}'], ['config.json']),
+    (['--workdir={tmp}', '--num_long=2'], ['config.json']),
+    (['--workdir={tmp}', '--num_long=1'], ['num_long=1', '0, or 2 and more']),
     (['--controls=nothing', '--output={tmp}/o'], ["'nothing'"]),
   ],
 )
@@ -134,6 +136,17 @@ def test_changes_of_a_dance():
   np.testing.assert_array_equal(grown[..., 2], pose_FJD[..., 2])
   twice = changes.mirrored(changes.mirrored(pose_FJD))
   np.testing.assert_allclose(twice, pose_FJD)
+
+
+def test_a_still_body_is_one_that_is_seen():
+  pose_FJD = np.random.default_rng(0).uniform(size=(9, 14, 3))
+  pose_FJD[:4, 5, 2] = pose_FJD[2:, 9, 2] = 0  # All are never seen at once.
+  pose_FJD[0, 3, 2] = 0
+  held_FJD = changes.still(pose_FJD)
+  assert held_FJD.shape == pose_FJD.shape
+  np.testing.assert_array_equal(held_FJD, pose_FJD[[1] * 9])
+  pose_FJD[5, 9, 2] = 0.2
+  np.testing.assert_array_equal(changes.still(pose_FJD), pose_FJD[[5] * 9])
 
 
 def test_a_model_that_knows_no_style_of_the_dataset_is_asked_for_none():

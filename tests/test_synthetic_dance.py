@@ -1,6 +1,7 @@
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from dance2wave.datasets import build as build_lib
+from dance2wave.datasets import opening
 from dance2wave.datasets.synthetic_dance import generate
 from dance2wave.datasets.synthetic_dance.plan import draw_plan
 from dance2wave.datasets.synthetic_dance.synthetic_dance_dataset_builder import (  # noqa: E501
@@ -87,9 +89,23 @@ def test_seed_and_kind_change_the_clips():
     assert plain['group'] != other['group']
 
 
-def test_a_config_without_clips_is_refused():
-  with pytest.raises(InputError, match='num_train is 0; expected'):
-    SyntheticDanceConfig(name='none', num_train=0)
+@pytest.mark.parametrize(
+  'field, value, message',
+  [
+    ('num_train', 0, 'is 0; expected a whole number of at least 1'),
+    ('num_train', True, 'is True; expected a whole number'),
+    ('num_natural', True, 'is True; expected a whole number of at least 0'),
+    ('seed', -7, 'is -7; expected a whole number of at least 0'),
+    ('seed', 1.5, 'is 1.5; expected a whole number'),
+    ('seed', '7', "is '7'; expected a whole number"),
+    ('with_3d', 'no', "is 'no'; expected true or false"),
+    ('is_natural', 1, 'is 1; expected true or false'),
+    ('is_ambiguous', None, 'is None; expected true or false'),
+  ],
+)
+def test_bad_fields_of_a_config_are_refused(field, value, message):
+  with pytest.raises(InputError, match=f'{field} {message}'):
+    SyntheticDanceConfig(name='bad', **{field: value})
 
 
 def test_named_configs_exist():
@@ -99,6 +115,47 @@ def test_named_configs_exist():
   assert configs['default'].num_train == 3000
   assert configs['ambiguous'].is_ambiguous
   assert configs['natural'].is_natural
+
+
+def test_a_config_of_ones_own_is_opened_once_it_is_built(tiny):
+  data_dir = str(tiny._data_dir_root)
+  name = 'synthetic_dance/tiny'
+  assert opening.split_names(name, data_dir) == ('train', 'validation', 'test')
+  source = opening.open_source(name, data_dir, split='train[1:]')
+  wanted = tiny.as_data_source('train[1:]')
+  assert len(source) == len(wanted) == 4
+  for part in ('clip_id', 'audio', 'pose', 'beats_s'):
+    np.testing.assert_array_equal(source[2][part], wanted[2][part])
+  assert len(opening.open_with_sound(name, data_dir, split='test')) == 1
+  # What was built is named beside what the package has.
+  with pytest.raises(InputError, match=r"no config 'tyni'.*default.*, tiny;"):
+    opening.open_source('synthetic_dance/tyni', data_dir)
+
+
+def test_a_name_stands_for_one_config(tiny):
+  data_dir, made = tiny._data_dir_root, records(tiny)
+  build(data_dir, with_3d=True)  # The same again is the same dataset.
+  with pytest.raises(InputError, match=r'tiny/.* was built with seed=0, not 7'):
+    build(data_dir, with_3d=True, seed=7)
+  with pytest.raises(InputError, match='with_3d=True, not False; expected'):
+    build(data_dir)
+  assert records(tiny) == made
+
+
+def test_a_dataset_knows_its_config_if_it_is_young(tiny, tmp_path):
+  shutil.copytree(tiny._data_dir_root, tmp_path, dirs_exist_ok=True)
+  path = tmp_path.joinpath(
+    'synthetic_dance/tiny', str(tiny.version), 'metadata.json'
+  )
+  facts = json.loads(path.read_text())
+  del facts['config']['seed']  # As if the field were younger.
+  path.write_text(json.dumps(facts))
+  build(tmp_path, with_3d=True)
+  with pytest.raises(InputError, match='seed=0, not 7'):
+    build(tmp_path, with_3d=True, seed=7)
+  del facts['config']  # As earlier versions left it.
+  path.write_text(json.dumps(facts))
+  assert len(build(tmp_path, seed=7).as_data_source('train')) == 5
 
 
 def command(*args):
@@ -119,12 +176,23 @@ def command(*args):
     (['synthetic_dance', '--config={"name": "x", "trian": 3}'], 'trian'),
     (['synthetic_dance', '--config={"name": "x"'], 'JSON'),
     (['synthetic_dance', '--config={"name": "x", "num_test": -1}'], 'is -1'),
-    (['synthetic_dance/debug', '--data_dir=/dev/null'], 'cannot write'),
+    (['synthetic_dance', '--config={"name": "x", "seed": 1.5}'], 'seed is 1.5'),
+    (
+      ['synthetic_dance', '--config={"name": "default", "seed": 7}'],
+      "the name 'default' is taken); expected one of: default",
+    ),
+    (['synthetic_dance', '--config={"name": "../x"}'], 'cannot name a folder'),
+    (['synthetic_dance', '--config={"name": ""}'], 'cannot name a folder'),
+    (['synthetic_dance', '--config={"name": 5}'], 'cannot name a folder'),
+    (['synthetic_dance/debug'], 'cannot write'),
   ],
 )
 def test_bad_commands_are_one_line(args, message, capsys):
+  # What is not refused must not be built where the user keeps datasets.
   with pytest.raises(SystemExit) as error:
-    build_lib.main(build_lib.parse_flags(['build', *args]))
+    build_lib.main(
+      build_lib.parse_flags(['build', *args, '--data_dir=/dev/null'])
+    )
   assert error.value.code == 2
   line = capsys.readouterr().err.strip()
   assert line.startswith('dance2wave: ') and '\n' not in line

@@ -1,6 +1,7 @@
 """The builder from which all datasets of clips derive."""
 
 import contextlib
+import dataclasses
 import errno
 import itertools
 import os
@@ -99,6 +100,14 @@ def _check_format(file_format: Any) -> None:
     )
 
 
+def _own_fields(config: tfds.core.BuilderConfig | None) -> dict[str, Any]:
+  """Return what decides the clips of a config: fields that not all have."""
+  if config is None:
+    return {}
+  common = {f.name for f in dataclasses.fields(tfds.core.BuilderConfig)}
+  return {k: v for k, v in vars(config).items() if k not in common}
+
+
 class _Info(tfds.core.DatasetInfo):
   """What is known of a dataset that TFDS's own store does not have."""
 
@@ -176,12 +185,15 @@ class ClipBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     """Build the dataset unless it exists, as TFDS does.
 
     Raises:
-      InputError: bad input, or a disk that is full or cannot be written.
+      InputError: bad input, a disk that is full or cannot be written, or a
+        dataset of the same name was built of a config with other fields.
     """
     _check_format(kwargs.get('file_format'))
     config = kwargs.get('download_config') or tfds.download.DownloadConfig()
     if beam_work.is_wanted(config):
       beam_work.check_installed()
+    if self.is_prepared() and not config.download_mode.overwrite_dataset:
+      self._check_same_config()
     if self.MANUAL_DOWNLOAD_INSTRUCTIONS and not self.is_prepared():
       self.manual_folder(config)
     with (
@@ -191,6 +203,24 @@ class ClipBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     ):
       super().download_and_prepare(**kwargs)
     self._report_failures()
+
+  def _check_same_config(self) -> None:
+    """Raise InputError if the dataset was built of a config of other fields.
+
+    A field that is younger than the dataset had its default. Datasets that do
+    not know their config are taken as they are.
+    """
+    built = self.info.metadata.get('config')
+    if built is None:
+      return
+    for name, value in _own_fields(self.builder_config).items():
+      before = built.get(name, getattr(type(self.builder_config), name, None))
+      if before != value:
+        raise InputError(
+          f'{self.name}: {self.data_dir} was built with {name}={before!r}, not '
+          f'{value!r}; expected a name of its own for each config; give the '
+          'config another name, or --overwrite'
+        )
 
   @property
   def _parts_folder(self) -> pathlib.Path:
@@ -265,6 +295,7 @@ class ClipBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         infos.append(split_info(split, file))
       else:
         logging.warning('%s: no examples in split %s', self.name, split)
+    self.info.metadata['config'] = _own_fields(self.builder_config)
     self.info.metadata['num_failed'] = log.counts
     self.info.metadata['styles'] = dict(contents.styles)
     self.info.metadata['silent'] = dict(contents.silent)

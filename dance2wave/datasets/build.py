@@ -17,6 +17,7 @@ A build on Beam that was killed goes on where it was when it is run again.
 
 import dataclasses
 import json
+import re
 import sys
 
 import tensorflow_datasets as tfds
@@ -28,19 +29,29 @@ from dance2wave import datasets
 from dance2wave.datasets import beam_work
 from dance2wave.errors import InputError, one_line_errors
 
+_NAME = re.compile(r'\w[\w+.-]*', re.ASCII)
+
 
 def _check_config(builder_cls: type, config: str) -> None:
-  """Raise InputError unless the config exists, or is good JSON for one."""
+  """Raise InputError unless the config exists, or is good JSON for a new one.
+
+  A new one must have a name that can be that of its folder, and be opened by.
+  """
   known = ', '.join(builder_cls.builder_configs) or 'none'
   try:
     if config.startswith('{'):
-      builder_cls.builder_config_cls(**json.loads(config))
+      name = builder_cls.builder_config_cls(**json.loads(config)).name
+      if name in builder_cls.builder_configs:
+        raise KeyError(f'the name {name!r} is taken')
+      if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise KeyError(f'{name!r} cannot name a folder')
     elif config.partition(':')[0] not in builder_cls.builder_configs:
       raise KeyError(f'no config {config!r}')
   except (KeyError, TypeError, json.JSONDecodeError) as error:
     raise InputError(
       f'config of {builder_cls.name} is {config!r} ({error.args[0]}); expected '
-      f'one of: {known}; or JSON with a name and their fields; correct it'
+      f'one of: {known}; or JSON with a name of its own and their fields; '
+      'correct it'
     ) from None
 
 

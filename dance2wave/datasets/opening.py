@@ -1,8 +1,10 @@
 """Datasets by name: their builders, their splits, their clips by index.
 
-A name is that of a builder, or 'builder/config'.
+A name is that of a builder, or 'builder/config'. A config of a user's own is
+known by the folder that was built of it.
 """
 
+import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,8 +18,18 @@ from dance2wave.errors import InputError
 Source = Sequence[Mapping[str, Any]]
 
 
+def _built_configs(dataset: str, data_dir: str | None) -> list[str]:
+  """Return the names of the configs of which there is a built folder."""
+  root = pathlib.Path(data_dir or tfds.core.constants.DATA_DIR).expanduser()
+  found = (root / dataset).glob('*/[0-9]*.*.*/features.json')
+  return sorted({path.parts[-3] for path in found})
+
+
 def make_builder(name: str, data_dir: str | None):
   """Return the builder of a dataset, which need not have been built.
+
+  Of a config of a user's own there is only what was built: a reader of its
+  newest version.
 
   Raises:
     InputError: unknown dataset or config.
@@ -28,14 +40,17 @@ def make_builder(name: str, data_dir: str | None):
       f'dataset is {dataset!r}; expected one of '
       f'{", ".join(datasets.dataset_names())}; correct the name'
     )
-  known = tfds.builder_cls(dataset).builder_configs
+  known = {
+    **tfds.builder_cls(dataset).builder_configs,
+    **dict.fromkeys(_built_configs(dataset, data_dir)),
+  }
   if config and config not in known:
     raise InputError(
-      f'dataset {dataset} has no config {config!r}; expected one of: '
-      f'{", ".join(known) or "none"}; correct the config'
+      f'dataset {dataset} has no config {config!r}, nor is one built; expected '
+      f'one of: {", ".join(known) or "none"}; correct the config, or build it'
     )
   with base.quiet():
-    return tfds.builder(name, data_dir=data_dir)
+    return tfds.builder(dataset, config=config or None, data_dir=data_dir)
 
 
 def _open_builder(name: str, data_dir: str | None):

@@ -11,6 +11,14 @@ from dance2wave.datasets.synthetic_dance import generate
 from dance2wave.datasets.work import Work
 from dance2wave.errors import InputError
 
+_LEAST = {
+  'num_train': 1,
+  'num_validation': 1,
+  'num_test': 1,
+  'num_natural': 0,
+  'seed': 0,
+}
+
 
 @dataclasses.dataclass(eq=False, kw_only=True)
 class SyntheticDanceConfig(tfds.core.BuilderConfig):
@@ -36,18 +44,21 @@ class SyntheticDanceConfig(tfds.core.BuilderConfig):
   is_natural: bool = False
 
   def __post_init__(self):
-    for name in ('num_train', 'num_validation', 'num_test'):
+    for name, least in _LEAST.items():
       value = getattr(self, name)
-      if not isinstance(value, int) or value < 1:
+      is_whole = isinstance(value, int) and not isinstance(value, bool)
+      if not is_whole or value < least:
         raise InputError(
           f'synthetic_dance: {name} is {value!r}; expected a whole number of '
-          'at least 1; correct the config'
+          f'at least {least}; correct the config'
         )
-    if not isinstance(self.num_natural, int) or self.num_natural < 0:
-      raise InputError(
-        f'synthetic_dance: num_natural is {self.num_natural!r}; expected a '
-        'whole number, 0 for none; correct the config'
-      )
+    for name in ('is_ambiguous', 'with_3d', 'is_natural'):
+      value = getattr(self, name)
+      if not isinstance(value, bool):
+        raise InputError(
+          f'synthetic_dance: {name} is {value!r}; expected true or false; '
+          'correct the config'
+        )
     if self.is_ambiguous and self.is_natural:
       raise InputError(
         'synthetic_dance: is_ambiguous and is_natural are both true; expected '
