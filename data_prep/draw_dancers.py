@@ -8,7 +8,7 @@ import pathlib
 import numpy as np
 from absl import app, flags
 
-from dance2wave.datasets.synthetic_dance import camera, movement, music
+from dance2wave.datasets.synthetic_dance import camera, curves, movement, music
 from dance2wave.datasets.synthetic_dance.plan import STYLES, Plan, draw_plan
 from dance2wave.pose.draw import draw_dance
 from dance2wave.pose.features import motion_size
@@ -46,7 +46,7 @@ def _strip(pose_FJD, time_s, beats_s) -> np.ndarray:
 def _draw_row(axes, plan: Plan) -> None:
   figures, motion, sound = axes
   dance = movement.dance(plan)
-  time_s, size, hands = movement.motion_curves(dance)
+  time_s, size, hands = curves.motion_curves(dance)
   pose_FJD, pose_time_s = camera.film(plan, dance)
   audio_T = music.render(plan, (time_s, size), (time_s, hands))
   figures.imshow(_strip(pose_FJD, pose_time_s, plan.beats_in_clip_s))

@@ -10,6 +10,7 @@ from dance2wave.datasets.synthetic_dance import (
   body,
   camera,
   choreography,
+  curves,
   movement,
   oracle,
 )
@@ -182,7 +183,7 @@ def test_dancers_are_lowest_on_the_beat():
 def test_curves_are_in_range_and_follow_the_planned_size(plans, dances):
   within = []
   for plan, dance in zip(plans, dances):
-    time_s, size_N, hands_N = movement.motion_curves(dance)
+    time_s, size_N, hands_N = curves.motion_curves(dance)
     assert len(time_s) == len(size_N) == len(hands_N)
     for curve in (size_N, hands_N):
       assert curve.min() >= 0.0 and curve.max() <= 1.0
@@ -197,7 +198,7 @@ def test_bigger_plans_give_bigger_dances(plans):
     for value in (0.1, 0.5, 1.0):
       size_K = np.full(len(plan.size_K), value)
       dance = movement.dance(dataclasses.replace(plan, size_K=size_K))
-      sizes.append(movement.motion_curves(dance)[1].mean())
+      sizes.append(curves.motion_curves(dance)[1].mean())
     assert 0 < sizes[0] < sizes[1] < sizes[2]
 
 
@@ -211,7 +212,7 @@ def test_hands_curve_knows_hanging_from_raised():
       angles[:, body.CHANNEL[f'{side}_raise']] = lift
     joints = body.articulate(dancer, angles, np.zeros((200, 2)), ankle_N23)
     still = movement.Dance(np.arange(200) / 100, joints)
-    _, size_N, hands_N = movement.motion_curves(still)
+    _, size_N, hands_N = curves.motion_curves(still)
     assert size_N.max() == 0.0
     heights.append(hands_N.mean())
   assert heights == pytest.approx([0.0, 1.0], abs=1e-6)

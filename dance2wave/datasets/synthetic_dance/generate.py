@@ -7,6 +7,7 @@ import numpy as np
 from dance2wave.datasets.schema import Clip, to_int16
 from dance2wave.datasets.synthetic_dance import (
   camera,
+  curves,
   movement,
   music,
   natural,
@@ -76,7 +77,7 @@ def _dance(task: Task) -> tuple[Plan, movement.Dance, np.ndarray, np.ndarray]:
 def make_clip(task: Task) -> Clip:
   """Return the clip of a task: a pure function."""
   plan, dance, pose_FJD, pose_time_s = _dance(task)
-  time_s, size_N, hands_N = movement.motion_curves(dance)
+  time_s, size_N, hands_N = curves.motion_curves(dance)
   audio_T = music.render(plan, (time_s, size_N), (time_s, hands_N))
   clip = {
     'clip_id': plan.clip_id,

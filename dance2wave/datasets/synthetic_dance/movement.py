@@ -34,7 +34,6 @@ _CALM = {
 }
 _DOUBLE_BOUNCE_BELOW_BPM = 115.0
 SMOOTH_S = 0.016  # muscles do not jerk
-_SIZE_SIGMA_S, _HANDS_SIGMA_S = 0.45, 0.12
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,6 +167,14 @@ def _progress(manner: Manner, u_N: np.ndarray) -> np.ndarray:
   return body.eased((u_N - 1.0 + duration) / duration)
 
 
+def smooth(value: np.ndarray, time_s: np.ndarray, sigma_s: float):
+  """Smooth values (N, ...) at uniform times by a Gaussian."""
+  sigma = sigma_s / (time_s[1] - time_s[0])
+  return scipy.ndimage.gaussian_filter1d(
+    value, sigma, axis=0, mode='nearest', truncate=3.0
+  )
+
+
 def _wave(manner: Manner, low_s, depth_K, time_s: np.ndarray) -> np.ndarray:
   """Return (N,): 0 is up and `depth_K` down at `low_s`; fast down, slow up.
 
@@ -192,7 +199,7 @@ def _lag_s(manner: Manner, gap_s: float) -> float:
   time_s = np.arange(-100, 101) * 1e-3
   low_s = gap_s * np.arange(-1.0, 2.0)
   wave = _wave(manner, low_s, np.ones(3), time_s)
-  return float(time_s[np.argmax(_smooth(wave, time_s, SMOOTH_S))])
+  return float(time_s[np.argmax(smooth(wave, time_s, SMOOTH_S))])
 
 
 def _accent(plan: Plan, manner: Manner, time_s: np.ndarray) -> np.ndarray:
@@ -306,7 +313,7 @@ def _angles(plan: Plan, manner: Manner, score, key_s, time_s) -> np.ndarray:
     _accentuate_nothing(plan, manner, angle_NC, key_s, time_s)
   else:
     _accentuate(plan, manner, angle_NC, _accent(plan, manner, time_s))
-  return _smooth(angle_NC, time_s, SMOOTH_S)
+  return smooth(angle_NC, time_s, SMOOTH_S)
 
 
 def dance(plan: Plan) -> Dance:
@@ -318,39 +325,3 @@ def dance(plan: Plan) -> Dance:
   ankle_N23, weight_N2 = body.step(dancer, score, key_s, time_s)
   angle_NC = _angles(plan, manner, score, key_s, time_s)
   return Dance(time_s, body.articulate(dancer, angle_NC, weight_N2, ankle_N23))
-
-
-def _smooth(value: np.ndarray, time_s: np.ndarray, sigma_s: float):
-  sigma = sigma_s / (time_s[1] - time_s[0])
-  return scipy.ndimage.gaussian_filter1d(
-    value, sigma, axis=0, mode='nearest', truncate=3.0
-  )
-
-
-def motion_curves(dance: Dance) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-  """Measure what the band follows.
-
-  Returns:
-    time_s (N,), that of the dance.
-    size_N: how far the joints stray from where they are on average over about
-      a second, relative to the trunk; 0 for standing still, 1 for as big as
-      these dancers get.
-    hands_N: mean height of both wrists; 0 hanging, 0.5 at the shoulders, 1
-      fully raised.
-  """
-  time_s, joints = dance.time_s, dance.pose3d_NJ3
-  hips = 0.5 * (joints[:, 8] + joints[:, 11])
-  trunk_m = np.linalg.norm(joints[:, 1] - hips, axis=-1).mean()
-  flat = joints.reshape(len(joints), -1) / trunk_m
-  mean = _smooth(flat, time_s, _SIZE_SIGMA_S)
-  spread = _smooth(((flat - mean) ** 2).sum(axis=-1), time_s, _SIZE_SIGMA_S)
-  size_N = np.clip((np.sqrt(spread / 14.0) - 0.04) / 0.25, 0.0, 1.0)
-  heights = []
-  for shoulder, elbow, wrist in ((2, 3, 4), (5, 6, 7)):
-    arm_m = sum(
-      np.linalg.norm(joints[0, a] - joints[0, b])
-      for a, b in ((shoulder, elbow), (elbow, wrist))
-    )
-    heights.append((joints[:, wrist, 1] - joints[:, shoulder, 1]) / arm_m)
-  hands_N = np.clip(0.5 + 0.5 * np.mean(heights, axis=0), 0.0, 1.0)
-  return time_s, size_N, _smooth(hands_N, time_s, _HANDS_SIGMA_S)
