@@ -14,7 +14,7 @@ from small_config import options_with
 
 from dance2wave import compiled, pipeline
 from dance2wave.errors import InputError
-from dance2wave.training import loop
+from dance2wave.training import checkpoint, loop
 from dance2wave.training.pace import Pace, parse_profile
 
 
@@ -90,6 +90,22 @@ def test_nothing_is_traced_after_the_first_step_and_a_profile_is_written(
   assert any(event.get('ph') == 'X' for event in trace['traceEvents'])
   lines = (tmp_path / 'run' / 'timing.jsonl').read_text().splitlines()
   assert [json.loads(line)['step'] for line in lines] == list(range(1, 13))
+
+
+def test_a_slow_disk_is_no_slow_compute(data_dir, tmp_path, monkeypatch):
+  def slow(self):
+    time.sleep(0.2)
+    wait(self)
+
+  wait = checkpoint.Checkpoints.wait
+  monkeypatch.setattr(checkpoint.Checkpoints, 'wait', slow)
+  options = options_with(
+    dataset__data_dir=str(data_dir), train__pose_steps=2, train__joint_steps=0
+  )
+  loop.train(options, tmp_path)
+  lines = (tmp_path / 'timing.jsonl').read_text().splitlines()
+  for row in map(json.loads, lines):
+    assert row['saving'] * row['step_s'] >= 0.2
 
 
 @pytest.fixture

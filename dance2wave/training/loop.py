@@ -240,7 +240,8 @@ def train(
           batch, placed = next(batches)
         is_joint = number > options.train.pose_steps
         state, news = steps[is_joint](state, placed, key)
-        checkpoints.wait()  # for the step before, while this one is made
+        with pace.spend('saving'):  # the step before, while this one is made
+          checkpoints.wait()
         stopped = held.signal or hosts.preempted(number)
         is_saved = number % options.train.save_every == 0 or number == last
         is_saved = is_saved or stopped is not None

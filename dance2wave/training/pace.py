@@ -40,8 +40,8 @@ class Pace:
   """Times the steps of a run; a context manager, closed at its end.
 
   `compute` is all that is no input (waiting for a batch that is on its
-  devices), no logging (writing figures) and no saving (checkpoints and
-  held-out figures).
+  devices), no logging (writing figures) and no saving (checkpoints, waiting for
+  them, and held-out figures).
 
   Args:
     workdir: of the run.
