@@ -2,6 +2,7 @@
 
 import json
 import os
+import types
 
 import jax
 import numpy as np
@@ -86,6 +87,40 @@ def test_all_that_is_measured_has_figures(result):
   assert named['memory: sampling 0.2 s, above imports']['value'] > 10
   assert 'ratio' not in named['sampling: plain loop, batch 1']
   assert result['machine']['cores'] == os.cpu_count()
+
+
+def test_beside_a_gpu_no_share_is_of_another_device(monkeypatch):
+  def engine(name, *_):
+    return types.SimpleNamespace(name=name)
+
+  monkeypatch.setattr(wave, 'make_engine', engine)
+  bench, bounds = wave.Bench('debug'), {}
+  for backend in ('cpu', 'gpu'):
+    monkeypatch.setattr(jax, 'default_backend', lambda b=backend: b)
+    bounds[backend] = {
+      case.name.partition(': ')[2]: (case.ceiling, case.needs)
+      for case in wave.sampling(bench, (1, 8), 1)
+      if 'plain loop' not in case.name
+    }
+  read, matmul = (wave.READ, bench.read_bytes), (wave.MATMUL, bench.products)
+  assert bounds['cpu'] == {
+    'cpu, batch 1': read,
+    'cpu int8, batch 1': matmul,
+    'xla, batch 1': read,
+    'cpu, batch 8': matmul,
+    'cpu int8, batch 8': matmul,
+    'xla, batch 8': matmul,
+  }
+  assert bounds['gpu'] == {
+    'cpu, batch 1': read,
+    'cpu int8, batch 1': ('', 0.0),
+    'xla, batch 1': ('', 0.0),
+    'gpu, batch 1': ('', 0.0),
+    'cpu, batch 8': ('', 0.0),
+    'cpu int8, batch 8': ('', 0.0),
+    'xla, batch 8': matmul,
+    'gpu, batch 8': matmul,
+  }
 
 
 def test_a_file_holds_all_and_is_compared(result, tmp_path):
