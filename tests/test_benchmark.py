@@ -1,5 +1,6 @@
 """Benchmarks: baselines are right, figures are written and compared."""
 
+import dataclasses
 import json
 import os
 import types
@@ -36,6 +37,10 @@ TINY = suite.Plan(
   memory_s=(0.2,),
   rounds=1,
 )
+
+
+# What --json wrote before it told the plan.
+OLD = '{"machine": {}, "clock": "wall_s", "rounds": 1, "rows": []}'
 
 
 @pytest.fixture(scope='module')
@@ -139,6 +144,52 @@ def test_a_file_holds_all_and_is_compared(result, tmp_path):
   assert 'x other' not in table.render(result)
 
 
+def test_what_was_measured_otherwise_is_not_compared(result, tmp_path):
+  path = tmp_path / 'one.json'
+  table.write(str(path), result)
+  described = suite.describe(dataclasses.replace(TINY, rounds=3), config_with())
+  table.check_comparable(described, table.read(str(path)), str(path))
+  changes = {'model': 'wn30', 'frames': 1, 'lengths_s': (0.1,)}
+  for key, value in changes.items():
+    plan = dataclasses.replace(TINY, **{key: value})
+    other = suite.describe(plan, config_with()) | {'rows': []}
+    table.write(str(path), other)
+    with pytest.raises(InputError, match=f'was measured with {key}='):
+      table.check_comparable(described, table.read(str(path)), str(path))
+  other = result | {'clock': 'wall_s'}
+  with pytest.raises(InputError, match='with clock=wall_s; expected clock=pro'):
+    table.check_comparable(described, other, str(path))
+
+
+def test_what_cannot_be_compared_is_refused_before_it_is_measured(tmp_path):
+  path = tmp_path / 'other.json'
+  table.write(str(path), suite.describe(TINY, {}) | {'rows': []})
+  refused = run('dance2wave.benchmark', f'--compare={path}')
+  assert_one_line(refused, 'was measured with model=debug', 'model=wn30')
+
+
+def test_another_machine_and_config_are_told(result):
+  lines = table.render(result, result).splitlines()
+  assert lines[0] in lines[1] and not lines[2]
+  machine = result['machine'] | {'usable_cores': 96, 'jax': '0.1'}
+  other = result | {'machine': machine, 'config': 'another'}
+  lines = table.render(result, other).splitlines()
+  assert 'usable_cores 96' in lines[1]
+  assert lines[2] == 'NOT THE SAME MACHINE: usable_cores differ'
+  assert 'NOT THE SAME --config' in lines[3]
+
+
+def test_a_figure_of_nothing_has_no_ratio(result):
+  zero = result | {'rows': [row | {'value': 0.0} for row in result['rows']]}
+  for mine, other in ((result, zero), (zero, result), (zero, zero)):
+    (line,) = (
+      line
+      for line in table.render(mine, other).splitlines()
+      if line.startswith('memory: sampling')
+    )
+    assert line.split()[-2] in ('-', '0.00') and line.split()[-1] == '1.00'
+
+
 def test_a_process_keeps_to_so_many_cores():
   code = (
     'from dance2wave import cores; cores.keep_to(1); '
@@ -175,7 +226,7 @@ def test_rounds_are_interleaved_and_medians_are_taken(monkeypatch):
   assert rows[1]['share'] == pytest.approx(0.5)
 
 
-@pytest.mark.parametrize('text', [None, 'no json', '[]', '{"rows": 1}'])
+@pytest.mark.parametrize('text', [None, 'no json', '[]', '{"rows": 1}', OLD])
 def test_a_file_of_something_else_is_refused(tmp_path, text):
   path = tmp_path / 'other.json'
   if text is not None:
