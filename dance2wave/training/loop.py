@@ -224,6 +224,7 @@ def train(
     state = restore_or_init(options, checkpoints, made)
     start, last = int(state.step), options.train.num_steps
     writer.rewind(start)
+    pace.resume(start, last)
     pipe = make_pipeline(options, 'train', mesh)
     batches = stack.enter_context(
       contextlib.closing(pipe.iterate(start, then=_with_placed(mesh)))
