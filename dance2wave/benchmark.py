@@ -67,15 +67,14 @@ def main(argv: list[str]) -> None:
       cores.keep_to(_CORES.value)
     from dance2wave.benchmarks import suite, table
 
-    other = table.read(_COMPARE.value) if _COMPARE.value else None
     plan = suite.QUICK if _QUICK.value else suite.FULL
     plan = dataclasses.replace(plan, model=_MODEL.value, rounds=_ROUNDS.value)
-    result = suite.run(
-      plan,
-      _CONFIG.value.to_dict(),
-      video=_VIDEO.value,
-      progress=_progress,
-    )
+    config, other = _CONFIG.value.to_dict(), None
+    if _COMPARE.value:
+      other = table.read(_COMPARE.value)
+      described = suite.describe(plan, config)
+      table.check_comparable(described, other, _COMPARE.value)
+    result = suite.run(plan, config, video=_VIDEO.value, progress=_progress)
     _progress('')
     print(table.render(result, other))
     if _JSON.value is not None:

@@ -1,7 +1,9 @@
 """Benchmarks: baselines are right, figures are written and compared."""
 
+import dataclasses
 import json
 import os
+import types
 
 import jax
 import numpy as np
@@ -35,6 +37,10 @@ TINY = suite.Plan(
   memory_s=(0.2,),
   rounds=1,
 )
+
+
+# What --json wrote before it told the plan.
+OLD = '{"machine": {}, "clock": "wall_s", "rounds": 1, "rows": []}'
 
 
 @pytest.fixture(scope='module')
@@ -88,6 +94,40 @@ def test_all_that_is_measured_has_figures(result):
   assert result['machine']['cores'] == os.cpu_count()
 
 
+def test_beside_a_gpu_no_share_is_of_another_device(monkeypatch):
+  def engine(name, *_):
+    return types.SimpleNamespace(name=name)
+
+  monkeypatch.setattr(wave, 'make_engine', engine)
+  bench, bounds = wave.Bench('debug'), {}
+  for backend in ('cpu', 'gpu'):
+    monkeypatch.setattr(jax, 'default_backend', lambda b=backend: b)
+    bounds[backend] = {
+      case.name.partition(': ')[2]: (case.ceiling, case.needs)
+      for case in wave.sampling(bench, (1, 8), 1)
+      if 'plain loop' not in case.name
+    }
+  read, matmul = (wave.READ, bench.read_bytes), (wave.MATMUL, bench.products)
+  assert bounds['cpu'] == {
+    'cpu, batch 1': read,
+    'cpu int8, batch 1': matmul,
+    'xla, batch 1': read,
+    'cpu, batch 8': matmul,
+    'cpu int8, batch 8': matmul,
+    'xla, batch 8': matmul,
+  }
+  assert bounds['gpu'] == {
+    'cpu, batch 1': read,
+    'cpu int8, batch 1': ('', 0.0),
+    'xla, batch 1': ('', 0.0),
+    'gpu, batch 1': ('', 0.0),
+    'cpu, batch 8': ('', 0.0),
+    'cpu int8, batch 8': ('', 0.0),
+    'xla, batch 8': matmul,
+    'gpu, batch 8': matmul,
+  }
+
+
 def test_a_file_holds_all_and_is_compared(result, tmp_path):
   path = tmp_path / 'one.json'
   table.write(str(path), result)
@@ -102,6 +142,52 @@ def test_a_file_holds_all_and_is_compared(result, tmp_path):
   assert found['start: import'] == ['2.00', '1.00']
   assert lines[-1].split()[-2:] == ['new', 'new']
   assert 'x other' not in table.render(result)
+
+
+def test_what_was_measured_otherwise_is_not_compared(result, tmp_path):
+  path = tmp_path / 'one.json'
+  table.write(str(path), result)
+  described = suite.describe(dataclasses.replace(TINY, rounds=3), config_with())
+  table.check_comparable(described, table.read(str(path)), str(path))
+  changes = {'model': 'wn30', 'frames': 1, 'lengths_s': (0.1,)}
+  for key, value in changes.items():
+    plan = dataclasses.replace(TINY, **{key: value})
+    other = suite.describe(plan, config_with()) | {'rows': []}
+    table.write(str(path), other)
+    with pytest.raises(InputError, match=f'was measured with {key}='):
+      table.check_comparable(described, table.read(str(path)), str(path))
+  other = result | {'clock': 'wall_s'}
+  with pytest.raises(InputError, match='with clock=wall_s; expected clock=pro'):
+    table.check_comparable(described, other, str(path))
+
+
+def test_what_cannot_be_compared_is_refused_before_it_is_measured(tmp_path):
+  path = tmp_path / 'other.json'
+  table.write(str(path), suite.describe(TINY, {}) | {'rows': []})
+  refused = run('dance2wave.benchmark', f'--compare={path}')
+  assert_one_line(refused, 'was measured with model=debug', 'model=wn30')
+
+
+def test_another_machine_and_config_are_told(result):
+  lines = table.render(result, result).splitlines()
+  assert lines[0] in lines[1] and not lines[2]
+  machine = result['machine'] | {'usable_cores': 96, 'jax': '0.1'}
+  other = result | {'machine': machine, 'config': 'another'}
+  lines = table.render(result, other).splitlines()
+  assert 'usable_cores 96' in lines[1]
+  assert lines[2] == 'NOT THE SAME MACHINE: usable_cores differ'
+  assert 'NOT THE SAME --config' in lines[3]
+
+
+def test_a_figure_of_nothing_has_no_ratio(result):
+  zero = result | {'rows': [row | {'value': 0.0} for row in result['rows']]}
+  for mine, other in ((result, zero), (zero, result), (zero, zero)):
+    (line,) = (
+      line
+      for line in table.render(mine, other).splitlines()
+      if line.startswith('memory: sampling')
+    )
+    assert line.split()[-2] in ('-', '0.00') and line.split()[-1] == '1.00'
 
 
 def test_a_process_keeps_to_so_many_cores():
@@ -140,7 +226,7 @@ def test_rounds_are_interleaved_and_medians_are_taken(monkeypatch):
   assert rows[1]['share'] == pytest.approx(0.5)
 
 
-@pytest.mark.parametrize('text', [None, 'no json', '[]', '{"rows": 1}'])
+@pytest.mark.parametrize('text', [None, 'no json', '[]', '{"rows": 1}', OLD])
 def test_a_file_of_something_else_is_refused(tmp_path, text):
   path = tmp_path / 'other.json'
   if text is not None:

@@ -4,6 +4,7 @@ import os
 import time
 import types
 
+import jax
 import numpy as np
 import pytest
 from engine_cases import make_case, tokens
@@ -198,11 +199,26 @@ def test_few_clips_share_cores_and_many_are_shared_out(
   monkeypatch, usable, team, clips, groups, each
 ):
   monkeypatch.setattr(cores, 'usable', lambda: usable)
-  engine = types.SimpleNamespace(team=team, team_pays=lambda n: n <= 4)
+  engine = types.SimpleNamespace(
+    name='cpu', team=team, team_pays=lambda n: n <= 4
+  )
   slices, cores_each = offline.groups_of(clips, 1, engine)
   assert (len(slices), cores_each) == (groups, each)
   order = np.concatenate([np.arange(clips)[part] for part in slices])
   np.testing.assert_array_equal(order, np.arange(clips))
+
+
+@pytest.mark.parametrize(
+  'backend, name, groups',
+  [('gpu', 'cpu', 4), ('gpu', 'gpu', 1), ('gpu', 'xla', 1), ('cpu', 'xla', 4)],
+)
+def test_beside_a_gpu_the_cpu_engine_has_all_cores(
+  monkeypatch, backend, name, groups
+):
+  monkeypatch.setattr(cores, 'usable', lambda: 4)
+  monkeypatch.setattr(jax, 'default_backend', lambda: backend)
+  engine = types.SimpleNamespace(name=name, team=1)
+  assert len(offline.groups_of(16, 1, engine)[0]) == groups
 
 
 @pytest.mark.parametrize('best_of', [1, 2])

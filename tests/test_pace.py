@@ -14,7 +14,7 @@ from small_config import options_with
 
 from dance2wave import compiled, pipeline
 from dance2wave.errors import InputError
-from dance2wave.training import loop
+from dance2wave.training import checkpoint, loop
 from dance2wave.training.pace import Pace, parse_profile
 
 
@@ -90,6 +90,56 @@ def test_nothing_is_traced_after_the_first_step_and_a_profile_is_written(
   assert any(event.get('ph') == 'X' for event in trace['traceEvents'])
   lines = (tmp_path / 'run' / 'timing.jsonl').read_text().splitlines()
   assert [json.loads(line)['step'] for line in lines] == list(range(1, 13))
+
+
+def test_a_slow_disk_is_no_slow_compute(data_dir, tmp_path, monkeypatch):
+  def slow(self):
+    time.sleep(0.2)
+    wait(self)
+
+  wait = checkpoint.Checkpoints.wait
+  monkeypatch.setattr(checkpoint.Checkpoints, 'wait', slow)
+  options = options_with(
+    dataset__data_dir=str(data_dir), train__pose_steps=2, train__joint_steps=0
+  )
+  # Left by a run that was killed before its first checkpoint.
+  (tmp_path / 'timing.jsonl').write_text('{"step": 1, "saving": 0.0}\n')
+  loop.train(options, tmp_path)
+  lines = (tmp_path / 'timing.jsonl').read_text().splitlines()
+  assert len(lines) == 2
+  for row in map(json.loads, lines):
+    assert row['saving'] * row['step_s'] >= 0.2
+
+
+def test_a_resumed_run_goes_on_where_its_checkpoint_was(
+  tmp_path, caplog, monkeypatch
+):
+  traces = []
+  monkeypatch.setattr(jax.profiler, 'start_trace', traces.append)
+  monkeypatch.setattr(jax.profiler, 'stop_trace', lambda: traces.append(None))
+
+  def go_on(start, last, profile):
+    with Pace(tmp_path, 2, profile) as pace:
+      pace.resume(start, last)
+      for number in range(start + 1, last + 1):
+        traces.append(number)
+        pace.begin(number)
+        pace.end(number, None)
+
+  go_on(0, 7, None)
+  with (tmp_path / 'timing.jsonl').open('a') as torn:
+    torn.write('{"step": 8, "st')
+  traces.clear()
+  go_on(4, 9, (3, 6))
+  assert traces == [5, tmp_path / 'profile', 6, None, 7, 8, 9]
+  assert not caplog.records
+  go_on(9, 10, (3, 9))
+  go_on(10, 10, (11, 12))
+  assert traces[-1] == 10
+  assert '--profile=3:9 holds no step from 10 to 10' in caplog.text
+  assert '--profile=11:12 holds no step' in caplog.text
+  lines = (tmp_path / 'timing.jsonl').read_text().splitlines()
+  assert [json.loads(line)['step'] for line in lines] == [2, 4, 6, 8, 10]
 
 
 @pytest.fixture

@@ -80,6 +80,32 @@ def test_sounds_do_not_depend_on_the_number_of_devices(engine):
     np.testing.assert_array_equal(one, many)
 
 
+def test_the_cpu_engine_draws_on_the_processor_beside_an_accelerator():
+  """Whose part is taken by a device that has all that is not said to go."""
+  options, graphdef, params = small_model()
+  processor, accelerator = jax.local_devices()[0], jax.local_devices()[3]
+  draw, clips, seen = offline.make_draw(options), dances(0.3, 0.2), set()
+  expected = offline.Generator(options, graphdef, params, draw, 'cpu').generate(
+    clips
+  )
+  with jax.default_device(accelerator):
+    params = jax.device_put(params, accelerator)
+    make = offline.Generator(
+      options, graphdef, params, draw, 'cpu', [accelerator]
+    )
+    run = make.engine.run
+
+    def noting(*inputs):
+      seen.update(*(x.devices() for x in inputs if isinstance(x, jax.Array)))
+      return run(*inputs)
+
+    make.engine.run = noting
+    sounds = make.generate(clips)
+  assert seen == {processor}
+  for sound, other in zip(sounds, expected, strict=True):
+    np.testing.assert_array_equal(sound, other)
+
+
 def test_processes_that_share_clips_draw_what_one_does():
   make, clips = generator(), dances(0.5, 0.9, 0.3)
   together = make.generate(clips)

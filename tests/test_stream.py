@@ -187,6 +187,32 @@ def test_a_model_that_hears_whole_clips_is_refused():
     Stream(generator)
 
 
+@pytest.mark.parametrize(
+  'wanted',
+  [
+    {'style': 99},
+    {'style': -2},
+    {'style': 0.5},
+    {'style': 'house'},
+    {'tempo_bpm': 0},
+    {'tempo_bpm': -5.0},
+    {'tempo_bpm': np.inf},
+    {'energy_db': np.inf},
+  ],
+)
+def test_what_no_sound_has_is_not_wanted(wanted):
+  ((name, value),) = wanted.items()
+  with pytest.raises(InputError, match=f'^{name}={value!r}; expected'):
+    Stream(make_generator(), skeleton='core14', **wanted)
+
+
+@pytest.mark.parametrize('time_s', [0.0, [[0.0]], [np.inf], [np.nan]])
+def test_times_of_another_kind_are_refused(time_s):
+  stream = Stream(make_generator(), skeleton='core14')
+  with pytest.raises(InputError, match=r'pose_time_s .*; expected'):
+    stream.push(make_track(1.0).pose_FJD[:1], time_s)
+
+
 def test_bad_calls_are_refused():
   generator, track = make_generator(), make_track(1.0)
   stream = Stream(generator, skeleton='core14')
@@ -197,6 +223,9 @@ def test_bad_calls_are_refused():
     stream.push(track.pose_FJD, track.pose_time_s)
   with pytest.raises(InputError, match='within the duration'):
     stream.finish(0.5)
+  for duration_s in (np.inf, np.nan, 0.0, -1.0):
+    with pytest.raises(InputError, match='expected a positive number of sec'):
+      stream.finish(duration_s)
   assert len(early) + len(stream.finish(1.0)) == 8000
   for call in (lambda: stream.finish(1.0), lambda: stream.push(None, None)):
     with pytest.raises(InputError, match='is finished'):

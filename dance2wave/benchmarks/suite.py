@@ -1,6 +1,8 @@
 """Which cases there are, quick and in full."""
 
 import dataclasses
+import hashlib
+import json
 from collections.abc import Callable
 
 import jax
@@ -64,6 +66,19 @@ QUICK = dataclasses.replace(
 )
 
 
+def describe(plan: Plan, config: dict) -> dict:
+  """Return what is known of a result before its rows: of what, on what."""
+  is_cpu = jax.default_backend() == 'cpu'
+  text = json.dumps(config, sort_keys=True)
+  return {
+    'machine': machine.describe(),
+    'clock': 'processor_s' if is_cpu else 'wall_s',
+    'rounds': plan.rounds,
+    'plan': dataclasses.asdict(plan),
+    'config': hashlib.sha256(text.encode()).hexdigest()[:12],
+  }
+
+
 def run(
   plan: Plan,
   config: dict,
@@ -79,7 +94,7 @@ def run(
     video: of a dancer, in which poses are to be found.
     progress: called with the name of what comes next.
   """
-  described = machine.describe()
+  described = describe(plan, config)
   bench = wave.Bench(plan.model)
   lengths = wave.lengths(bench, plan.lengths_s)
   cases = [
@@ -92,20 +107,13 @@ def run(
     *surroundings.poses(video),
     *surroundings.start_up(),
   ]
-  is_cpu = jax.default_backend() == 'cpu'
-  clock = 'processor_s' if is_cpu else 'wall_s'
   rows = rounds.measure(
-    cases, rounds=plan.rounds, clock=clock, progress=progress
+    cases, rounds=plan.rounds, clock=described['clock'], progress=progress
   )
   progress('memory')
   rows += [_linearity(rows, lengths)]
   rows += surroundings.memory(config, plan.memory_s)
-  return {
-    'machine': described,
-    'clock': clock,
-    'rounds': plan.rounds,
-    'rows': rows,
-  }
+  return described | {'rows': rows}
 
 
 def _linearity(rows, cases) -> dict:

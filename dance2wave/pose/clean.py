@@ -153,6 +153,11 @@ class PoseCleaner:
       InputError: a wrong shape, or times that do not increase strictly.
     """
     time_F = np.asarray(pose_time_s, np.float64)
+    if time_F.ndim != 1:
+      raise InputError(
+        f'pose_time_s has shape {time_F.shape}; expected (frames,), a time in '
+        'seconds for each pose; reshape it'
+      )
     pose_FJD = self._checked(np.asarray(pose_FJD), time_F)
     if not len(time_F):
       return np.zeros((0, _NUM_JOINTS, 3), np.float32)
@@ -190,10 +195,11 @@ class PoseCleaner:
         f'({len(time_F)}, {_NUM_JOINTS}, 3); convert it with to_core14'
       )
     gaps = np.diff(time_F, prepend=self._newest_s)
-    if len(time_F) and not (time_F[0] >= 0 and (gaps >= MIN_STEP_S).all()):
+    in_order = (gaps >= MIN_STEP_S).all()
+    if len(time_F) and not (in_order and 0 <= time_F[0] <= time_F[-1] < np.inf):
       raise InputError(
         'pose_time_s does not increase strictly from 0; expected seconds in '
-        'order; sort the frames and drop repeated ones'
+        'order, none infinite; sort the frames and drop repeated ones'
       )
     return repair.blank_missing(pose_FJD, self._min_confidence)
 

@@ -94,6 +94,9 @@ class CpuEngine:
     graphdef: of a `Dance2Wave`.
     params: its parameters.
     draw: how samples are drawn.
+
+  Attributes:
+    device: the processor, where all of this runs beside any accelerator.
   """
 
   name = 'cpu'
@@ -118,6 +121,8 @@ class CpuEngine:
     )
 
   def __init__(self, graphdef, params, draw):
+    self.device = jax.local_devices(backend='cpu')[0]
+    params = jax.device_put(params, self.device)
     wave = nnx.merge(graphdef, params).wave
     self._wave = wave
     self.params, self._draw = params, draw
@@ -241,6 +246,7 @@ class CpuEngine:
   def _signals(self, bent_BT):
     """Return the signal frame by frame: (B, S) each."""
     frames = np.split(bent_BT, bent_BT.shape[1] // self._hop, axis=1)
+    frames = jax.device_put(frames, self.device)
     return [np.asarray(_to_signal(f, self._draw.levels)) for f in frames]
 
   def _members(self, cores):
@@ -333,4 +339,5 @@ class CpuEngine:
 
   def draw_uniform(self, keys_B, first_frame, num_frames):
     """Draw as `XlaEngine.draw_uniform` does: (F, S, B, 2)."""
+    keys_B = jax.device_put(keys_B, self.device)
     return xla.draw_uniform(keys_B, first_frame, num_frames, self._hop)

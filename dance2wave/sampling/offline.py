@@ -112,8 +112,8 @@ class Generator:
     self.engine_name = self.engine.name
     self.listener = Listener(graphdef, params, draw.style_strength)
     self._devices = list(devices or _devices())
-    if self.engine_name == 'cpu':  # it knows no devices
-      del self._devices[1:]
+    if self.engine_name == 'cpu':  # it knows no others
+      self._devices = [self.engine.device]
     self.num_devices = len(self._devices)
     self.is_on_accelerator = 'cpu' not in (
       self.engine_name,
@@ -272,9 +272,10 @@ def _devices():
 def groups_of(num_clips, num_devices, engine):
   """Split clips over devices, and over processor cores: each step is small.
 
-  An accelerator takes all of its clips at once. Of a few clips it may be the
-  reading of weights that takes an engine's time: then cores that share these
-  draw more than cores that share the clips.
+  An accelerator takes all of its clips at once, but beside one the `cpu` engine
+  still draws with all cores. Of a few clips it may be the reading of weights
+  that takes an engine's time: then cores that share these draw more than cores
+  that share the clips.
 
   Args:
     num_clips: at least one.
@@ -284,7 +285,8 @@ def groups_of(num_clips, num_devices, engine):
   Returns:
     A slice of the clips for each group, and how many cores each may use.
   """
-  workers = cores.usable() if jax.default_backend() == 'cpu' else 1
+  by_cores = engine.name == 'cpu' or jax.default_backend() == 'cpu'
+  workers = cores.usable() if by_cores else 1
   teams, each = workers // engine.team, 1
   if engine.team > 1 and teams and engine.team_pays(-(-num_clips // teams)):
     workers, each = teams, engine.team

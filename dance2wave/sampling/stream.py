@@ -21,6 +21,7 @@ from dance2wave.pose.features import MOTION_DIM, FeatureStream
 from dance2wave.pose.skeleton import to_core14
 from dance2wave.sampling.listen import BLOCK_FRAMES, Heard
 from dance2wave.sampling.play import Player
+from dance2wave.sampling.wishes import check_fields
 
 
 class Stream:
@@ -35,8 +36,8 @@ class Stream:
     energy_db: mean level that is wanted, likewise; see `Dance`.
 
   Raises:
-    InputError: the model looks ahead to the end of a clip, or the generator
-      takes the best of several draws.
+    InputError: the model looks ahead to the end of a clip, the generator takes
+      the best of several draws, or what is wanted is out of its range.
   """
 
   def __init__(
@@ -62,6 +63,7 @@ class Stream:
         'hears seconds of sound before it plays them; expected 1; make it with '
         'Generator(..., best_of=1)'
       )
+    check_fields(len(options.styles), style, tempo_bpm, energy_db)
     self._generator, self._skeleton = generator, skeleton
     self._cleaner = PoseCleaner(options.pose_rate_hz)
     self._features = FeatureStream(options.pose_rate_hz)
@@ -99,10 +101,15 @@ class Stream:
     """Return the last samples: round(duration_s x sample rate) in all.
 
     Raises:
-      InputError: no pose was pushed, one lies beyond `duration_s`, or the
-        stream is finished.
+      InputError: no pose was pushed, one lies beyond `duration_s`, which is
+        no positive number, or the stream is finished.
     """
     self._check_open()
+    if not 0 < duration_s < math.inf:
+      raise InputError(
+        f'duration_s={duration_s}; expected a positive number of seconds; give '
+        'how long the dance was'
+      )
     last = self._features.push(self._cleaner.finish(duration_s))
     self._is_finished = True
     parts = [self._hear(last), self._hear(self._features.finish())]

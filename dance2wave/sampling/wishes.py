@@ -24,12 +24,35 @@ def check_numbers(values: dict[str, float | None]) -> None:
     InputError: one is outside of its range.
   """
   for name, value in values.items():
-    low, high = _RANGES[name]
-    if value is not None and not low < value <= high:
-      raise InputError(
-        f'--{name}={value}; expected more than {low:g} and at most {high:g}; '
-        'change it'
-      )
+    if value is not None:
+      _check(f'--{name}', value, *_RANGES[name])
+
+
+def _check(name, value, low, high):
+  if not low < value <= high:
+    raise InputError(
+      f'{name}={value}; expected more than {low:g} and at most {high:g}; '
+      'change it'
+    )
+
+
+def check_fields(
+  num_styles: int, style: int, tempo_bpm: float, energy_db: float
+) -> None:
+  """Check fields of `Dance`, -1 or NaN where the dance is to decide.
+
+  Raises:
+    InputError: one is out of its range.
+  """
+  if style not in range(-1, num_styles):
+    raise InputError(
+      f'style={style!r}; expected the index of one of {num_styles} styles, or '
+      '-1 to let the dance decide; change it'
+    )
+  if not math.isnan(tempo_bpm):
+    _check('tempo_bpm', tempo_bpm, *_RANGES['tempo'])
+  if not math.isnan(energy_db):
+    _check('energy_db', energy_db, *_RANGES['energy'])
 
 
 def wanted(

@@ -224,6 +224,7 @@ def train(
     state = restore_or_init(options, checkpoints, made)
     start, last = int(state.step), options.train.num_steps
     writer.rewind(start)
+    pace.resume(start, last)
     pipe = make_pipeline(options, 'train', mesh)
     batches = stack.enter_context(
       contextlib.closing(pipe.iterate(start, then=_with_placed(mesh)))
@@ -240,7 +241,8 @@ def train(
           batch, placed = next(batches)
         is_joint = number > options.train.pose_steps
         state, news = steps[is_joint](state, placed, key)
-        checkpoints.wait()  # for the step before, while this one is made
+        with pace.spend('saving'):  # the step before, while this one is made
+          checkpoints.wait()
         stopped = held.signal or hosts.preempted(number)
         is_saved = number % options.train.save_every == 0 or number == last
         is_saved = is_saved or stopped is not None

@@ -12,8 +12,10 @@ import time
 from collections.abc import Iterator
 
 import jax
+from absl import logging
 
 from dance2wave.errors import InputError
+from dance2wave.training.writer import rewind_lines
 
 _KINDS = ('input', 'logging', 'saving')
 
@@ -40,8 +42,8 @@ class Pace:
   """Times the steps of a run; a context manager, closed at its end.
 
   `compute` is all that is no input (waiting for a batch that is on its
-  devices), no logging (writing figures) and no saving (checkpoints and
-  held-out figures).
+  devices), no logging (writing figures) and no saving (checkpoints, waiting for
+  them, and held-out figures).
 
   Args:
     workdir: of the run.
@@ -79,9 +81,28 @@ class Pace:
     finally:
       self._spent[kind] += time.perf_counter() - began
 
+  def resume(self, step: int, last: int) -> None:
+    """Go on from `step` to `last`: forget lines after `step`.
+
+    A warning is logged if none of these steps is to be traced.
+    """
+    if self._active:
+      rewind_lines(self._workdir / 'timing.jsonl', step)
+    if self._profile and not (
+      self._profile[0] <= last and step < self._profile[1]
+    ):
+      logging.warning(
+        'No trace is written: --profile=%d:%d holds no step from %d to %d',
+        *self._profile,
+        step + 1,
+        last,
+      )
+
   def begin(self, number: int) -> None:
     """Note that a step begins; start the trace where it is due."""
-    if self._profile and number == self._profile[0]:
+    if self._is_tracing or not self._profile:
+      return
+    if self._profile[0] <= number <= self._profile[1]:
       jax.profiler.start_trace(self._workdir / 'profile')
       self._is_tracing = True
 

@@ -53,12 +53,9 @@ class MetricWriter:
     """
     self.close()
     self._purge_step = step + 1
-    if not self._active or not self.path.exists():
+    if not self._active:
       return
-    kept = [line for line in _whole_lines(self.path) if line['step'] <= step]
-    rewritten = self.path.with_suffix('.jsonl.tmp')
-    rewritten.write_text(''.join(json.dumps(line) + '\n' for line in kept))
-    os.replace(rewritten, self.path)
+    rewind_lines(self.path, step)
 
   def write_scalars(self, step: int, scalars: Mapping) -> None:
     """Write one line; values are numbers, or numpy or jax scalars.
@@ -106,6 +103,16 @@ class MetricWriter:
       folder = str(self.path.parent / 'tensorboard')
       self._tensorboard = SummaryWriter(folder, purge_step=self._purge_step)
     return self._tensorboard
+
+
+def rewind_lines(path: pathlib.Path, step: int) -> None:
+  """Forget lines after `step`, and a half written one, if there is a file."""
+  if not path.exists():
+    return
+  kept = [line for line in _whole_lines(path) if line['step'] <= step]
+  rewritten = path.with_suffix('.jsonl.tmp')
+  rewritten.write_text(''.join(json.dumps(line) + '\n' for line in kept))
+  os.replace(rewritten, path)
 
 
 def _whole_lines(path):
