@@ -197,6 +197,20 @@ def test_a_process_that_is_late_to_the_first_collective_is_waited_for():
   assert lasts == ['4.0', '4.0']
 
 
+def test_processes_outside_of_the_loop_hear_sigterm_also_where_they_wait():
+  """JAX would take it and tell nobody."""
+  two = Hosts(2, 1, '600', module='tests.late_process')
+  for child in two.children:
+    while child.stdout.readline() not in ('joined\n', ''):
+      pass
+  time.sleep(1.0)  # The first waits for the other now, which sleeps.
+  for child in two.children:
+    child.send_signal(signal.SIGTERM)
+  for status, _, errors in two.finish():
+    assert status == 128 + signal.SIGTERM, errors
+    assert errors.splitlines()[-1] == 'dance2wave: stopped by SIGTERM'
+
+
 def test_processes_split_each_batch_once_and_lose_nothing(data_dir):
   """Whatever the mesh, by the rows that its devices hold."""
   options = options_with(dataset__data_dir=str(data_dir), train__batch_size=8)

@@ -16,7 +16,9 @@ import itertools
 import json
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
+from concurrent import futures
 
 import jax
 import numpy as np
@@ -44,6 +46,8 @@ def start() -> None:
     InputError: neither tells it, or no others are found.
   """
   given = [os.environ.get(name) for name in _PLACE]
+  # It would take SIGTERM from us; the training loop turns it on.
+  jax.config.update('jax_enable_preemption_service', False)
   try:
     if all(given):
       jax.distributed.initialize(given[0], int(given[1]), int(given[2]))
@@ -76,9 +80,20 @@ def is_first() -> bool:
 
 
 def wait(name: str) -> None:
-  """Wait until every process is here, for a day at most."""
-  if jax.process_count() > 1:
-    barrier(f'{name}-{next(_NUMBERS)}', _DAY_S)
+  """Wait until every process is here, for a day at most; signals are heard."""
+  if jax.process_count() == 1:
+    return
+  arrived = futures.Future()
+
+  def meet():
+    try:
+      arrived.set_result(barrier(f'{name}-{next(_NUMBERS)}', _DAY_S))
+    except RuntimeError as error:
+      arrived.set_exception(error)
+
+  # Not of an executor, whose threads the end of the process would wait for.
+  threading.Thread(target=meet, daemon=True).start()
+  arrived.result()
 
 
 def on_all(work: Callable, *arguments):
