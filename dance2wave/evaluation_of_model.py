@@ -38,14 +38,14 @@ def write(
       '--num_long=1 has no other dance beside it; expected 0, or 2 and more; '
       'correct the flag'
     )
-  options, graphdef, params = warm_start.load_player(workdir)
+  options, graphdef, params = hosts.on_all(warm_start.load_player, workdir)
   num_clips = num_clips or evaluation.NUM_CLIPS
   sample = dataclasses.replace(options.sample, num_clips=num_clips)
   options = dataclasses.replace(options, sample=sample)
   generator = offline.Generator(
     options, graphdef, params, offline.make_draw(options)
   )
-  clips = experiment.read_clips(options, 'test')
+  clips = hosts.on_all(experiment.read_clips, options, 'test')
   generated = experiment.sample_clips(generator, clips)
   rates = options.sample_rate_hz, options.pose_rate_hz
   scored = [

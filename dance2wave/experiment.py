@@ -200,22 +200,42 @@ def run(options: Options, folder: pathlib.Path, profile=None) -> dict:
   Raises:
     InputError: what options or folder do not allow; another run is in it.
   """
-  make_builders(options)  # An unknown one is refused before all else.
+  hosts.on_first(make_builders, options)  # Unknown ones are refused first.
+  hosts.on_all(_check, options, folder)
+  is_finished = (folder / 'result.json').exists()
+  hosts.check_same(
+    workdir.in_common(options) | {'result.json in --workdir': is_finished}
+  )
+  with contextlib.ExitStack() as stack:
+    hosts.on_first(_open_workdir, options, folder, stack)
+    return _run(options, folder, profile)
+
+
+def _check(options: Options, folder: pathlib.Path) -> None:
   new_model.transformer_look_ahead_s(options)
   sharding.make_mesh(*dataclasses.astuple(options.mesh))
   if not workdir.has_checkpoints(folder):  # Nothing is taken a second time.
     warm_start.check_sources(options)
-  with contextlib.ExitStack() as stack:
-    if hosts.is_first():
-      stack.enter_context(workdir.hold_workdir(folder))
-    return _run(options, folder, profile)
+
+
+def _open_workdir(options, folder: pathlib.Path, stack) -> None:
+  stack.enter_context(workdir.hold_workdir(folder))
+  workdir.open_workdir(folder, options)
+
+
+def _open_datasets(options: Options) -> None:
+  """Build what is not there, and see that all processes have the same.
+
+  Only now do the others look for it: a disk of the network may go on saying for
+  half a minute that what was looked for once is not there.
+  """
+  hosts.on_first(prepare_datasets, options)
+  names, data_dir = options.dataset.names, options.dataset.data_dir or None
+  hosts.check_same(hosts.on_all(opening.contents, names, data_dir))
 
 
 def _run(options: Options, folder: pathlib.Path, profile) -> dict:
   began = time.monotonic()
-  if hosts.is_first():
-    workdir.open_workdir(folder, options)
-  hosts.wait('workdir')
   result_path = folder / 'result.json'
   if result_path.exists():
     figures = json.loads(result_path.read_text())
@@ -225,9 +245,7 @@ def _run(options: Options, folder: pathlib.Path, profile) -> dict:
       )
     _report(figures, folder)
     return figures
-  if hosts.is_first():
-    prepare_datasets(options)
-  hosts.wait('dataset')
+  _open_datasets(options)
   trained = loop.train(options, folder, profile)
   figures = dict(trained.figures)
   if options.samples_dances:

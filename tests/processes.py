@@ -28,9 +28,10 @@ class Hosts:
     devices: of each process.
     flags: of the entry point.
     module: the entry point.
+    own: flags of the last process alone.
   """
 
-  def __init__(self, count, devices, *flags, module='dance2wave.main'):
+  def __init__(self, count, devices, *flags, module='dance2wave.main', own=()):
     address = f'127.0.0.1:{free_port()}'
     self.children = [
       subprocess.Popen(
@@ -40,6 +41,7 @@ class Hosts:
           module,
           '--multihost',
           *map(str, flags),
+          *(map(str, own) if index == count - 1 else ()),
         ],
         cwd=ROOT,
         env=os.environ

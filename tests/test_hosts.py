@@ -12,7 +12,8 @@ from command_line import run as run_command
 from processes import Hosts, finish_well, wait_for
 from small_config import options_with
 
-from dance2wave.training import hosts, loop, sharding
+from dance2wave.datasets import opening
+from dance2wave.training import hosts, loop, sharding, workdir
 
 FLAGS = (
   '--config=configs/debug.py',
@@ -71,6 +72,40 @@ def test_two_processes_train_what_one_of_two_devices_does_to_the_last_bit(
   trained = loop.train(options, run)
   assert trained.num_steps == 3
   assert all(np.isfinite(x).all() for x in jax.tree.leaves(trained.params))
+
+
+@pytest.mark.parametrize(
+  'key, value, words',
+  [
+    ('seed', 7, 'process 1 has seed=7, but process 0 has 0; expected'),
+    ('dataset.data_dir', 'of_its_own', 'process 1: dataset synthetic_dance'),
+  ],
+)
+def test_a_process_with_another_config_or_no_data_ends_all_at_once(
+  data_dir, tmp_path, key, value, words
+):
+  run = tmp_path / 'run'
+  flags = flags_of(run, data_dir, {'train__joint_steps': 0}, mesh__data=2)
+  began = time.monotonic()
+  two = Hosts(2, 1, *flags, own=[f'--config.{key}={value}'])
+  for status, _, errors in two.finish():
+    assert status == 2, errors
+    (line,) = [x for x in errors.splitlines() if x.startswith('dance2wave')]
+    assert words in line
+  # JAX itself would end them after five minutes, with a dump of the core.
+  assert time.monotonic() - began < 240
+  assert not (run / 'metrics.jsonl').exists()
+
+
+def test_what_processes_compare_is_what_they_train_on(data_dir):
+  options = options_with(dataset__data_dir=str(data_dir))
+  names = options.dataset.names
+  found = opening.contents(names, str(data_dir))
+  assert found[f'{names[0]}[train]'] == len(loop.open_split(options, 'train'))
+  moved = options_with(dataset__data_dir='elsewhere', dataset__cache_bytes=1)
+  assert workdir.in_common(moved) == workdir.in_common(options)
+  other = options_with(train__save_every=99)
+  assert workdir.in_common(other) != workdir.in_common(options)
 
 
 BOTH_STAGES = {'train__pose_steps': 1, 'train__joint_steps': 3}
@@ -160,6 +195,20 @@ def test_a_process_that_is_late_to_the_first_collective_is_waited_for():
   # Gloo prints as well.
   lasts = [out.splitlines()[-1] for out in finish_well(two)]
   assert lasts == ['4.0', '4.0']
+
+
+def test_processes_outside_of_the_loop_hear_sigterm_also_where_they_wait():
+  """JAX would take it and tell nobody."""
+  two = Hosts(2, 1, '600', module='tests.late_process')
+  for child in two.children:
+    while child.stdout.readline() not in ('joined\n', ''):
+      pass
+  time.sleep(1.0)  # The first waits for the other now, which sleeps.
+  for child in two.children:
+    child.send_signal(signal.SIGTERM)
+  for status, _, errors in two.finish():
+    assert status == 128 + signal.SIGTERM, errors
+    assert errors.splitlines()[-1] == 'dance2wave: stopped by SIGTERM'
 
 
 def test_processes_split_each_batch_once_and_lose_nothing(data_dir):

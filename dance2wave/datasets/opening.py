@@ -74,6 +74,21 @@ def split_names(name: str, data_dir: str | None = None) -> tuple[str, ...]:
   return tuple(split for split in splits if splits[split].num_examples)
 
 
+def contents(names: Sequence[str], data_dir: str | None) -> dict:
+  """Return the version of built datasets, and the clips of their splits.
+
+  Raises:
+    InputError: unknown dataset or config, or one has not been built.
+  """
+  found = {}
+  for name in names:
+    info = _open_builder(name, data_dir).info
+    found[f'{name} version'] = str(info.version)
+    for split, there in info.splits.items():
+      found[f'{name}[{split}]'] = there.num_examples
+  return found
+
+
 def open_source(
   name: str, data_dir: str | None = None, *, split: str = 'train'
 ) -> Source:

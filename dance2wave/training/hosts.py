@@ -13,9 +13,12 @@ all meet at a barrier, which waits as long as it takes, before each first one.
 import contextlib
 import functools
 import itertools
+import json
 import os
 import signal
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from concurrent import futures
 
 import jax
 import numpy as np
@@ -23,7 +26,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from dance2wave.errors import InputError
+from dance2wave.errors import InputError, first_line
 from dance2wave.training.checkpoint import barrier
 
 _DAY_S = 24 * 3600
@@ -43,6 +46,8 @@ def start() -> None:
     InputError: neither tells it, or no others are found.
   """
   given = [os.environ.get(name) for name in _PLACE]
+  # It would take SIGTERM from us; the training loop turns it on.
+  jax.config.update('jax_enable_preemption_service', False)
   try:
     if all(given):
       jax.distributed.initialize(given[0], int(given[1]), int(given[2]))
@@ -75,9 +80,90 @@ def is_first() -> bool:
 
 
 def wait(name: str) -> None:
-  """Wait until every process is here, for a day at most."""
-  if jax.process_count() > 1:
-    barrier(f'{name}-{next(_NUMBERS)}', _DAY_S)
+  """Wait until every process is here, for a day at most; signals are heard."""
+  if jax.process_count() == 1:
+    return
+  arrived = futures.Future()
+
+  def meet():
+    try:
+      arrived.set_result(barrier(f'{name}-{next(_NUMBERS)}', _DAY_S))
+    except RuntimeError as error:
+      arrived.set_exception(error)
+
+  # Not of an executor, whose threads the end of the process would wait for.
+  threading.Thread(target=meet, daemon=True).start()
+  arrived.result()
+
+
+def on_all(work: Callable, *arguments):
+  """Return work(*arguments) where it fails on no process; all call it.
+
+  Without it the others would wait for one that has left, and JAX would end all
+  of them after five minutes.
+
+  Raises:
+    InputError: on every process, what the first that failed has said. What is
+      no InputError is raised as it is where it happened.
+  """
+  if jax.process_count() == 1:
+    return work(*arguments)
+  try:
+    found = work(*arguments)
+  except InputError as error:
+    said = _exchange(str(error))
+  except Exception as error:
+    _exchange(first_line(error))
+    raise
+  else:
+    said = _exchange(None)
+  for index, reason in enumerate(said):
+    if reason is not None:
+      raise InputError(f'process {index}: {reason}')
+  return found
+
+
+def on_first(work: Callable, *arguments) -> None:
+  """Do on the first process what all wait for, and on no other.
+
+  Raises:
+    InputError: on every process, as `on_all` does.
+  """
+  on_all(work if is_first() else lambda *_: None, *arguments)
+
+
+def check_same(values: dict) -> None:
+  """Compare what processes must have in common; all call it.
+
+  Args:
+    values: by name, what JSON can hold.
+
+  Raises:
+    InputError: on every process, the first value that is another there.
+  """
+  if jax.process_count() == 1:
+    return
+  first, *others = _exchange(values)
+  for index, mine in enumerate(others, 1):
+    for name in sorted(first | mine):
+      here, there = mine.get(name), first.get(name)
+      if here != there:
+        raise InputError(
+          f'process {index} has {name}={here!r}, but process 0 has {there!r}; '
+          'expected the same on all; start every process with the same flags '
+          'and data'
+        )
+
+
+def _exchange(value) -> list:
+  """Return what every process gives, which JSON can hold, once all are here."""
+  wait('exchange')
+  mine = np.frombuffer(json.dumps(value).encode(), np.uint8)
+  lengths = multihost_utils.process_allgather(np.int32(len(mine)))
+  padded = np.zeros(max(lengths), np.uint8)
+  padded[: len(mine)] = mine
+  rows = multihost_utils.process_allgather(padded)
+  return [json.loads(bytes(row[:n])) for row, n in zip(rows, lengths)]
 
 
 def together(jitted):

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 
 import jax
+from jax._src.distributed import global_state
 
 
 class Held:
@@ -24,6 +25,22 @@ class Held:
 
 
 @contextlib.contextmanager
+def _heard_by_jax() -> Iterator[None]:
+  """Leave SIGTERM to JAX, which tells the other processes, and then to us.
+
+  `hosts.start` does without this: outside of the loop nobody would ask JAX
+  whether a signal has come.
+  """
+  before = signal.getsignal(signal.SIGTERM)
+  jax.config.update('jax_enable_preemption_service', True)
+  global_state.initialize_preemption_sync_manager()
+  try:
+    yield
+  finally:
+    signal.signal(signal.SIGTERM, before)
+
+
+@contextlib.contextmanager
 def hold_signals() -> Iterator[Held]:
   """Note SIGTERM and SIGINT instead of dying of them.
 
@@ -32,8 +49,11 @@ def hold_signals() -> Iterator[Held]:
   others, see `hosts.preempted`.
   """
   held = Held()
-  is_main = threading.current_thread() is threading.main_thread()
-  if not is_main or jax.process_count() > 1:
+  if jax.process_count() > 1:
+    with _heard_by_jax():
+      yield held
+    return
+  if threading.current_thread() is not threading.main_thread():
     yield held
     return
   before = {

@@ -264,7 +264,8 @@ def train(
       log.flush()
     figures = figures or held_out(state.ema)
     checkpoints.wait()
-    if held.signal:  # Since the last step was made.
-      raise Interrupted(held.signal, f'step {last} is saved')
+    stopped = held.signal or hosts.preempted(last + 1)
+    if stopped:  # Since the last step was made.
+      raise Interrupted(stopped, f'step {last} is saved')
   seconds = time.monotonic() - began
   return Trained(made.graphdef, state.ema, last, figures, seconds)

@@ -30,6 +30,9 @@ _MAY_CHANGE = (
   'train.scan',
 )
 
+# What each of several processes may have of its own.
+_OWN = ('dataset.data_dir', 'dataset.manual_dir', 'dataset.cache_bytes')
+
 
 def _finite(value):
   """Return the value, None in place of what JSON has no number for."""
@@ -50,6 +53,12 @@ def _flat(values, prefix=''):
       yield from _flat(value, f'{prefix}{key}.')
     else:
       yield prefix + key, list(value) if isinstance(value, tuple) else value
+
+
+def in_common(options: Options) -> dict:
+  """Return by key what several processes that train together must share."""
+  flat = dict(_flat(options_lib.to_dict(options)))
+  return {key: value for key, value in flat.items() if key not in _OWN}
 
 
 def filled_in(config: dict) -> dict:

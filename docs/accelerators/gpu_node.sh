@@ -8,9 +8,10 @@
 #
 # `run` uses all GPUs of this machine in one process. `slurm` starts one
 # process for each GPU; they find each other by Slurm's environment, and the
-# folder of the run must be on a disk that all see. More flags go to the main
-# job, such as --config.train.joint_steps=1000. A run that stopped goes on with
-# the same command. Needs Python 3.11 and NVIDIA's driver.
+# folders of the run and of the dataset must be on a disk that all see: the
+# latter is ~/tensorflow_datasets, or --config.dataset.data_dir=DIR. More flags
+# go to the main job, such as --config.train.joint_steps=1000. A run that
+# stopped goes on with the same command. Needs Python 3.11 and NVIDIA's driver.
 set -euo pipefail
 
 usage() { sed -n '2,14p' "$0" >&2; exit 2; }

@@ -13,11 +13,12 @@
 # runs on all of its VMs, and they find each other. A run that stopped, also
 # by preemption, goes on with the same `run`. `compile` makes the programs of a
 # run beforehand, and may be left out. Needs gcloud, logged in, with a
-# project. The folder of the run must be seen by every VM: mount a bucket or a
-# file store at the same place on all of them (below: gcsfuse).
+# project. The folders of the run and of the dataset must be seen by every VM:
+# mount a bucket or a file store at the same place on all of them (below:
+# gcsfuse; the dataset is in gs://BUCKET/tensorflow_datasets).
 set -euo pipefail
 
-usage() { sed -n '2,17p' "$0" >&2; exit 2; }
+usage() { sed -n '2,18p' "$0" >&2; exit 2; }
 
 on_all() {  # NAME ZONE COMMAND
   gcloud compute tpus tpu-vm ssh "$1" --zone="$2" --worker=all --command="$3"
@@ -63,7 +64,8 @@ case $what in
       sudo mkdir -p /mnt/run && sudo chown \$USER /mnt/run
       mountpoint -q /mnt/run || gcsfuse --implicit-dirs $bucket /mnt/run
       cd dance2wave && ../venv/bin/python -m dance2wave.$module --multihost \
-        --config=configs/wavenet_large.py --workdir=$folder $*"
+        --config=configs/wavenet_large.py --workdir=$folder \
+        --config.dataset.data_dir=/mnt/run/tensorflow_datasets $*"
     ;;
   delete) gcloud compute tpus tpu-vm delete "$name" --zone="$3" --quiet ;;
   *) usage ;;
