@@ -6,7 +6,8 @@ import hashlib
 import itertools
 import pathlib
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent import futures
 from typing import Any
 
@@ -103,16 +104,17 @@ def from_mirror(
       for archive in archives
       if _is_needed(archive, left, book, ledger.latest(), selection)
     ]
-    fetched = _ahead(lambda archive: _get(archive, folder), needed, num_workers)
-    for archive, path in tqdm.tqdm(fetched, total=len(needed), unit='archive'):
-      error = _take(archive, path, left, book, scratch)
-      if error is not None:
-        num_missing += _fail(archive, error, left, book)
-        continue
-      if not archive.label:
-        ledger.append(archive.url, 'done', selection=selection)
-      if not keep_archives:
-        path.unlink()
+    with _ahead(needed, folder, num_workers) as fetched:
+      bar = tqdm.tqdm(fetched, total=len(needed), unit='archive')
+      for archive, path in bar:
+        error = _take(archive, path, left, book, scratch)
+        if error is not None:
+          num_missing += _fail(archive, error, left, book)
+          continue
+        if not archive.label:
+          ledger.append(archive.url, 'done', selection=selection)
+        if not keep_archives:
+          path.unlink()
   _fail_rest(left, book, num_missing)
 
 
@@ -159,33 +161,63 @@ def _is_needed(
   )
 
 
-def _get(archive: Archive, folder: pathlib.Path) -> pathlib.Path | FetchError:
+class _Stopped(Exception):
+  """End a download that nobody waits for any more."""
+
+
+def _get(
+  archive: Archive, folder: pathlib.Path, stop: threading.Event
+) -> pathlib.Path | FetchError:
+  """Fetch an archive; give up at the next bytes or pause once stopped."""
+
+  def wait(pause_s: float) -> None:
+    if stop.wait(pause_s):
+      raise _Stopped
+
   path = folder / archive.name
   try:
-    fetch(archive.url, path, kind='archive')
+    fetch(
+      *(archive.url, path),
+      kind='archive',
+      wait=wait,
+      on_bytes=lambda _: wait(0),
+    )
   except FetchError as error:
     return error
   return path
 
 
+@contextlib.contextmanager
 def _ahead(
-  function: Callable[[Archive], Any],
-  tasks: Iterable[Archive],
-  num_workers: int,
-) -> Iterator[tuple[Archive, Any]]:
-  """Yield (task, function(task)) in order, some of them started ahead."""
-  tasks, running = iter(tasks), collections.deque()
+  archives: Sequence[Archive], folder: pathlib.Path, num_workers: int
+) -> Iterator[Iterator[tuple[Archive, pathlib.Path | FetchError]]]:
+  """Give archives and what came of them in order, some begun ahead.
+
+  No download goes on when the context ends, as the next run may then have the
+  folder. Only Ctrl-C waits for none: it ends the process.
+  """
+  stop, has_time = threading.Event(), True
   pool = futures.ThreadPoolExecutor(num_workers)
-  try:
-    for task in itertools.islice(tasks, num_workers):
-      running.append((task, pool.submit(function, task)))
+
+  def begin(some: Iterator[Archive]) -> list[tuple[Archive, futures.Future]]:
+    return [(each, pool.submit(_get, each, folder, stop)) for each in some]
+
+  def in_order() -> Iterator[tuple[Archive, pathlib.Path | FetchError]]:
+    left = iter(archives)
+    running = collections.deque(begin(itertools.islice(left, num_workers)))
     while running:
-      task, future = running.popleft()
-      yield task, future.result()
-      for following in itertools.islice(tasks, 1):
-        running.append((following, pool.submit(function, following)))
+      archive, future = running.popleft()
+      yield archive, future.result()
+      running += begin(itertools.islice(left, 1))
+
+  try:
+    yield in_order()
+  except KeyboardInterrupt:
+    has_time = False
+    raise
   finally:
-    pool.shutdown(wait=False, cancel_futures=True)
+    stop.set()
+    pool.shutdown(wait=has_time, cancel_futures=True)
 
 
 def _take(

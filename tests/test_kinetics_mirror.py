@@ -3,6 +3,8 @@ import os
 import random
 import signal
 import tarfile
+import threading
+import time
 
 import pytest
 from fake_yt_dlp import write_clip
@@ -157,6 +159,33 @@ def test_an_archive_that_cannot_be_had_is_told_for_every_clip(
   assert len(list((tmp_path / 'out').rglob('*.mp4'))) == 1
   assert run(dataclasses.replace(request, retry=['not_found'])) == 0
   assert len(list((tmp_path / 'out').rglob('*.mp4'))) == 3
+
+
+@pytest.mark.parametrize(
+  'answer',
+  [
+    Answer(bytes_per_s=20_000, chunk_bytes=1000),
+    Answer(status=503, headers={'Retry-After': '60'}),
+  ],
+)
+def test_a_run_that_fails_leaves_no_download_behind(
+  server, tmp_path, media, answer
+):
+  rows = [ROWS[0], ('train', 'zumba', '_zumbatrain', 5)]
+  serve_annotations(server, rows)
+  body = tar_of([(f'{rows[0][2]}_000005_000006.mp4', media[0])])
+  server.put(TAP, body)
+  ballast = tar_of([('x.bin', random.Random(0).randbytes(1 << 20))])
+  other = '/700_2020/train/k700_train_700.tar.gz'
+  server.put(other, ballast, answer)
+  (tmp_path / 'out/train').mkdir(parents=True)
+  (tmp_path / 'out/train/tap dancing').write_text('where clips should go')
+  start_s = time.monotonic()
+  with pytest.raises(FileExistsError):
+    run(ask(tmp_path, 'tap dancing', 'zumba', mirror_url=server.root))
+  assert time.monotonic() - start_s < 10
+  assert len(server.seen(other)) == 1
+  assert [t for t in threading.enumerate() if 'Pool' in t.name] == []
 
 
 def test_an_archive_is_fetched_on_from_where_a_killed_run_was(
