@@ -162,7 +162,12 @@ def _fetch(
   workers = request.num_workers
   if request.source == 'youtube':
     kinetics_sources.from_youtube(
-      todo, book, scratch, request.youtube, workers or 1
+      todo,
+      book,
+      scratch,
+      request.youtube,
+      num_workers=workers or 1,
+      is_retry=bool(request.retry),
     )
   elif request.source == 'local':
     kinetics_sources.from_local(

@@ -56,6 +56,7 @@ def from_youtube(
   scratch: pathlib.Path,
   options: YouTubeOptions,
   num_workers: int,
+  is_retry: bool,
 ) -> None:
   """Fetch clips with yt-dlp, one line each.
 
@@ -63,7 +64,7 @@ def from_youtube(
     Blocked: YouTube refuses this computer.
   """
   jobs = [(clip, book.target(clip)) for clip in todo.values()]
-  fetched = fetch_clips(jobs, options, scratch, num_workers)
+  fetched = fetch_clips(jobs, options, scratch, num_workers, is_retry)
   with contextlib.closing(fetched):  # Ctrl-C ends the commands, too
     for clip, outcome in tqdm.tqdm(fetched, total=len(jobs), unit='clip'):
       book.record(clip, outcome)
