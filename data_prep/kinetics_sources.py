@@ -1,4 +1,4 @@
-"""Bring clips of Kinetics from the mirror, from YouTube or from a folder."""
+"""Bring clips of Kinetics from the mirror or from YouTube."""
 
 import collections
 import contextlib
@@ -24,15 +24,12 @@ from data_prep.kinetics_clips import (
   Outcome,
   check_clip,
   died,
-  link_or_copy,
   place,
 )
 from data_prep.kinetics_mirror import (
   Archive,
   Plan,
-  find_local,
   read_part_list,
-  single_clips,
   unpack_clips,
 )
 from data_prep.ledger import Ledger
@@ -283,91 +280,3 @@ def _settle(
     if not reason:
       outcome = Outcome(facts=place(path, book.target(clip)))
     book.record(clip, outcome, **facts)
-
-
-def local_files(
-  folder: pathlib.Path, selected: Clips, todo: Clips
-) -> tuple[dict[str, pathlib.Path], list[pathlib.Path], set[str]]:
-  """Find clips among local files.
-
-  Args:
-    folder: see `find_local`.
-    selected: all clips that are wanted; files without times are taken where
-      a video has only one of them.
-    todo: those to be found.
-
-  Returns:
-    {clip id: file}, tars that may hold others, and the ids of clips that a
-    file without times may or may not be.
-  """
-  files, tars = find_local(folder)
-  singles = single_clips(selected)
-  found, unclear = {}, set()
-  for clip_id, clip in todo.items():
-    if clip_id in files:
-      found[clip_id] = files[clip_id][0]
-    elif clip.youtube_id in files and singles.get(clip.youtube_id):
-      found[clip_id] = files[clip.youtube_id][0]
-    elif clip.youtube_id in files:
-      unclear.add(clip_id)
-  return found, tars, unclear
-
-
-def from_local(
-  selected: Clips,
-  todo: Clips,
-  book: Book,
-  scratch: pathlib.Path,
-  folder: pathlib.Path,
-  num_workers: int | None,
-) -> None:
-  """Check local files and give good ones a second name in the output folder.
-
-  Failures count as of the moment: better files may be there next time.
-  """
-  found, tars, unclear = local_files(folder, selected, todo)
-  checks = [
-    Check(path, todo[name].end_s - todo[name].start_s)
-    for name, path in found.items()
-  ]
-  results = ordered_map(check_clip, checks, num_workers=num_workers)
-  files = tqdm.tqdm(found.items(), unit='clip')
-  for (name, path), result in zip(files, results):
-    reason, message = died(result)
-    outcome = Outcome(reason, message)
-    if not reason:
-      with tempfile.TemporaryDirectory(dir=scratch) as temporary:
-        linked = pathlib.Path(temporary) / path.name
-        link_or_copy(path, linked)
-        outcome = Outcome(facts=place(linked, book.target(todo[name])))
-    book.record(todo[name], outcome)
-  left = {name: todo[name] for name in todo if name not in found}
-  _from_tars(tars, left, unclear, book, scratch)
-
-
-def _from_tars(
-  tars: Sequence[pathlib.Path],
-  left: dict[str, Annotation],
-  unclear: set[str],
-  book: Book,
-  scratch: pathlib.Path,
-) -> None:
-  """Take the clips that are left from tars, and record those in none."""
-  for path in tars:
-    if not left:
-      break
-    with tempfile.TemporaryDirectory(dir=scratch) as folder:
-      try:
-        found = unpack_clips(path, left, pathlib.Path(folder))
-      except InputError as error:
-        print(f'archive_damaged: {error}')
-        continue
-      jobs = [(left.pop(name), file) for name, file in found.items()]
-      _settle(jobs, book, archive=str(path))
-  for name, clip in left.items():
-    outcome = Outcome('not_found', 'no local file holds it')
-    if name in unclear:
-      outcome = Outcome(
-        'ambiguous', 'a file without times may be another clip of its video'
-      )
-    book.record(clip, outcome)
