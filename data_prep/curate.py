@@ -47,6 +47,7 @@ from dance2wave.pose.model_file import find_model, import_mediapipe
 from data_prep.contact_sheet import SheetRow, write_sheet
 from data_prep.curation import CurationJob, measure
 from data_prep.output import make_output
+from data_prep.part import sha256_of
 
 # Flag -> (default, help); the column that it judges is its name without the
 # first word. Where a clip has no value there is nothing to judge.
@@ -155,9 +156,9 @@ def find_jobs(
   return root, list(jobs.values())
 
 
-def _key(job: CurationJob) -> str:
+def _key(job: CurationJob, model: str) -> str:
   """Return what a measurement depends on: if it is equal, so is the result."""
-  key = [_MEASUREMENT, str(job.video), str(job.pose_path or '')]
+  key = [_MEASUREMENT, str(job.video), str(job.pose_path or model)]
   # A file that is gone since it was listed will be a row that says so.
   with contextlib.suppress(OSError):
     for path in [job.video] + ([job.pose_path] if job.pose_path else []):
@@ -292,10 +293,9 @@ def run(
   root, jobs = find_jobs(inputs, output, pose_dir)
   ledger = output / 'scores.jsonl'
   finished = read_finished(ledger)
-  keys = {job.name: _key(job) for job in jobs}
+  digest = '' if pose_model is None else sha256_of(find_model(pose_model))
+  keys = {job.name: _key(job, digest) for job in jobs}
   todo = {keys[j.name]: j for j in jobs if keys[j.name] not in finished}
-  if pose_model is not None:
-    find_model(pose_model)  # Refused also where nothing is left to do.
   if any(job.pose_path is None for job in todo.values()):
     import_mediapipe()
     model = find_model(pose_model)

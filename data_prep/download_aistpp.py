@@ -23,6 +23,7 @@ The same command goes on where it was interrupted. Li et al.: AI Choreographer
 (ICCV 2021), https://arxiv.org/abs/2101.08779.
 """
 
+import hashlib
 import pathlib
 import re
 import sys
@@ -136,8 +137,9 @@ def _get_names(output: pathlib.Path, source: str, retry: Sequence[str]):
   """Return the names of the videos; None if there is no way to know them."""
   if not source.startswith(('http://', 'https://')):
     return _names_in(pathlib.Path(source))
-  if not download_all(output, [_list_of(source)], retry=retry):
-    return _names_in(output / VIDEO_LIST_NAME)
+  wanted = _list_of(source)
+  if not download_all(output, [wanted], retry=retry):
+    return _names_in(output / wanted.name)
   lists = sorted((output / 'splits').glob('*.txt'))
   if not lists:
     return None
@@ -146,7 +148,12 @@ def _get_names(output: pathlib.Path, source: str, retry: Sequence[str]):
 
 
 def _list_of(source: str) -> Wanted:
-  return Wanted(VIDEO_LIST_NAME, (source,), 'table')
+  """Return the file of a list; another address is another file."""
+  name = VIDEO_LIST_NAME
+  if source != VIDEO_LIST_URL:
+    digest = hashlib.sha256(source.encode()).hexdigest()
+    name = f'video_list_{digest[:8]}.txt'
+  return Wanted(name, (source,), 'table')
 
 
 def _print_plan(output: pathlib.Path, given: flags.FlagValues) -> None:
@@ -155,7 +162,7 @@ def _print_plan(output: pathlib.Path, given: flags.FlagValues) -> None:
     source = pathlib.Path(given.video_list)
     if given.video_list.startswith(('http://', 'https://')):
       wanted.append(_list_of(given.video_list))
-      source = output / VIDEO_LIST_NAME
+      source = output / wanted[-1].name
     if source.exists():
       names = _names_in(source)
       wanted += videos_of(names, given.cameras, given.video_root_url)

@@ -30,7 +30,12 @@ from dance2wave.errors import (
   parse_flags,
   signal_of,
 )
-from data_prep import kinetics_mirror, kinetics_sources, youtube
+from data_prep import (
+  kinetics_mirror,
+  kinetics_sources,
+  youtube,
+  youtube_reasons,
+)
 from data_prep.kinetics_run import Request, dry_run, run
 from data_prep.kinetics_selection import (
   choose_classes,
@@ -38,7 +43,7 @@ from data_prep.kinetics_selection import (
   words,
 )
 
-REASONS = (*youtube.REASONS, *kinetics_sources.REASONS, 'all')
+REASONS = (*youtube_reasons.REASONS, *kinetics_sources.REASONS, 'all')
 _LISTS = ('categories', 'classes', 'annotations', 'splits', 'retry')
 
 _OUTPUT = flags.DEFINE_string('output', None, 'Folder for the clips.')

@@ -9,13 +9,19 @@ import numpy as np
 from absl import app, flags
 
 from dance2wave.datasets.synthetic_dance import camera, curves, movement, music
-from dance2wave.datasets.synthetic_dance.plan import STYLES, Plan, draw_plan
+from dance2wave.datasets.synthetic_dance.plan import (
+  SPLITS,
+  STYLES,
+  Plan,
+  draw_plan,
+)
+from dance2wave.errors import one_line_errors, parse_flags
 from dance2wave.pose.draw import draw_dance
 from dance2wave.pose.features import motion_size
 from dance2wave.pose.skeleton import CORE14_EDGES
 
 _OUTPUT = flags.DEFINE_string('output', 'docs/synthetic_dance.png', 'A PNG.')
-_SPLIT = flags.DEFINE_string('split', 'test', 'Split of the dancers.')
+_SPLIT = flags.DEFINE_enum('split', 'test', SPLITS, 'Of the dancers.')
 
 _SECONDS = 4.0
 _RATE_HZ = 16000
@@ -92,4 +98,5 @@ def main(_) -> None:
 
 
 if __name__ == '__main__':
-  app.run(main)
+  with one_line_errors():
+    app.run(main, flags_parser=parse_flags)

@@ -21,13 +21,12 @@ import shutil
 import tarfile
 import urllib.parse
 import zlib
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 
 from absl import logging
 
 from dance2wave.datasets.kinetics_dance.annotations import is_youtube_id
 from dance2wave.datasets.kinetics_dance.classes import k700_archive_number
-from dance2wave.datasets.listing import visible_files
 from dance2wave.errors import InputError
 
 MIRROR_URL = 'https://s3.amazonaws.com/kinetics'
@@ -177,7 +176,10 @@ def clip_name(name: str) -> str | None:
 
 
 def unpack_clips(
-  archive: pathlib.Path, wanted: Collection[str], folder: pathlib.Path
+  archive: pathlib.Path,
+  wanted: Collection[str],
+  folder: pathlib.Path,
+  held: set[str] | None = None,
 ) -> dict[str, pathlib.Path]:
   """Unpack the wanted clips of a tar, whatever folders they are in.
 
@@ -189,6 +191,7 @@ def unpack_clips(
     archive: a tar, compressed or not.
     wanted: clip ids or bare YouTube ids.
     folder: existing, for the files <name>.mp4.
+    held: gets the names of all its clips, wanted or not.
 
   Returns:
     {name: file}, once the archive has been read to its end.
@@ -201,6 +204,8 @@ def unpack_clips(
     with tarfile.open(archive) as tar:
       for member in tar:
         name = clip_name(member.name)
+        if name and held is not None:
+          held.add(name)
         if name is None or name not in wanted or name in found:
           continue
         wrong = _what_is_wrong(member)
@@ -239,47 +244,3 @@ def _check_end(tar: tarfile.TarFile) -> None:
     raise tarfile.ReadError('its end is missing')
   while tar.fileobj.read(_CHUNK_BYTES):
     pass
-
-
-def find_local(
-  folder: pathlib.Path,
-) -> tuple[dict[str, list[pathlib.Path]], list[pathlib.Path]]:
-  """Return the clips of a folder by name, and its tars.
-
-  Read are folders by split and class with <id>.mp4 or with
-  <id>_<start>_<end>.mp4, and tars of a class or of any, in any mixture.
-
-  Raises:
-    InputError: no such folder, or neither clips nor tars in it.
-  """
-  if not folder.is_dir():
-    raise InputError(
-      f'local_dir is {folder}, which is no folder; expected one of downloaded '
-      'clips or archives; correct --local_dir'
-    )
-  clips: dict[str, list[pathlib.Path]] = {}
-  tars = []
-  for path in filter(pathlib.Path.is_file, visible_files(folder)):
-    name = clip_name(path.name)
-    if name:
-      clips.setdefault(name, []).append(path)
-    elif path.name.lower().endswith(('.tar', '.tar.gz', '.tgz')):
-      tars.append(path)
-  if not clips and not tars:
-    raise InputError(
-      f'{folder} holds no clips; expected files such as '
-      '<youtube_id>_000010_000020.mp4, <youtube_id>.mp4 or tars of them; '
-      'correct --local_dir'
-    )
-  return clips, tars
-
-
-def single_clips(clip_ids: Iterable[str]) -> dict[str, str]:
-  """Return {YouTube id: clip id} of the videos that have a single clip.
-
-  Files without times can only be told apart where a video has one segment.
-  """
-  clips: dict[str, list[str]] = {}
-  for clip_id in clip_ids:
-    clips.setdefault(clip_id[:11], []).append(clip_id)
-  return {key: ids[0] for key, ids in clips.items() if len(ids) == 1}

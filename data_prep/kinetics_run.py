@@ -9,9 +9,13 @@ import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from dance2wave.datasets.kinetics_dance.annotations import SPLITS, Annotation
+from dance2wave.datasets.kinetics_dance.annotations import (
+  SPLITS,
+  Annotation,
+  read_all_annotations,
+)
 from dance2wave.errors import InputError
-from data_prep import kinetics_mirror, kinetics_sources
+from data_prep import kinetics_local, kinetics_mirror, kinetics_sources
 from data_prep.kinetics_clips import Book, is_settled, target_of
 from data_prep.kinetics_selection import (
   annotation_files,
@@ -109,7 +113,8 @@ def dry_run(request: Request) -> Iterator[str]:
       )
     )
     return
-  selected = selected_clips(files, request.labels, request.splits)
+  rows = read_all_annotations(files)
+  selected = selected_clips(rows, request.labels, request.splits)
   entries = read_ledger(request.output / LEDGER_NAME)
   todo = _unsettled(request, selected, entries)
   if request.source == 'mirror':
@@ -118,11 +123,12 @@ def dry_run(request: Request) -> Iterator[str]:
     for clip in todo.values():
       yield shlex.join(command(clip, request.youtube))
   else:
-    folder = request.local_dir
-    found, tars, _ = kinetics_sources.local_files(folder, selected, todo)
-    for name, path in found.items():
-      yield f'{path} -> {target_of(todo[name], request.output)}'
-    yield from map(str, tars)
+    local = kinetics_local.look(request.local_dir, rows, todo)
+    for name, paths in local.files.items():
+      yield f'{paths[0]} -> {target_of(todo.pop(name), request.output)}'
+    known = read_ledger(request.output / kinetics_local.ARCHIVES_NAME)
+    for path, _ in kinetics_local.tars_to_read(local, todo, known):
+      yield str(path)
 
 
 def _urls(plan: kinetics_mirror.Plan) -> Iterator[str]:
@@ -151,6 +157,7 @@ def _announce(
 
 def _fetch(
   request: Request,
+  rows: Sequence[Annotation],
   selected: kinetics_sources.Clips,
   book: Book,
   scratch: pathlib.Path,
@@ -162,11 +169,16 @@ def _fetch(
   workers = request.num_workers
   if request.source == 'youtube':
     kinetics_sources.from_youtube(
-      todo, book, scratch, request.youtube, workers or 1
+      todo,
+      book,
+      scratch,
+      request.youtube,
+      num_workers=workers or 1,
+      is_retry=bool(request.retry),
     )
   elif request.source == 'local':
-    kinetics_sources.from_local(
-      selected, todo, book, scratch, request.local_dir, workers
+    kinetics_local.from_local(
+      rows, todo, book, scratch, request.local_dir, workers
     )
   elif todo:
     kinetics_sources.from_mirror(
@@ -192,11 +204,13 @@ def run(request: Request) -> int:
     files = request.annotations or fetched_annotations(
       output, request.release, request.mirror_url
     )
-    selected = selected_clips(files, request.labels, request.splits)
+    rows = read_all_annotations(files)
+    selected = selected_clips(rows, request.labels, request.splits)
+    book = Book(output, request.source, ledger)
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir()
     try:
-      _fetch(request, selected, Book(output, request.source, ledger), scratch)
+      _fetch(request, rows, selected, book, scratch)
     except Blocked as blocked:
       print(f'stopped: {blocked}', file=sys.stderr)
     finally:

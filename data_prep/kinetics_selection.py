@@ -8,7 +8,6 @@ from absl import logging
 from dance2wave.datasets.kinetics_dance.annotations import (
   SPLITS,
   Annotation,
-  read_annotations,
   unified_split,
   without_leaks,
 )
@@ -130,10 +129,9 @@ def fetched_annotations(
 
 
 def selected_clips(
-  annotations: Sequence[pathlib.Path],
+  annotations: Sequence[Annotation],
   labels: Sequence[str],
   splits: Sequence[str],
 ) -> dict[str, Annotation]:
-  """Read annotation files; return the selected clips by their ids."""
-  rows = [row for path in annotations for row in read_annotations(path)]
-  return {clip.clip_id: clip for clip in select(rows, labels, splits)}
+  """Return the selected clips by their ids."""
+  return {clip.clip_id: clip for clip in select(annotations, labels, splits)}

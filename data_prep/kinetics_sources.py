@@ -1,4 +1,4 @@
-"""Bring clips of Kinetics from the mirror, from YouTube or from a folder."""
+"""Bring clips of Kinetics from the mirror or from YouTube."""
 
 import collections
 import contextlib
@@ -6,7 +6,8 @@ import hashlib
 import itertools
 import pathlib
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent import futures
 from typing import Any
 
@@ -23,15 +24,12 @@ from data_prep.kinetics_clips import (
   Outcome,
   check_clip,
   died,
-  link_or_copy,
   place,
 )
 from data_prep.kinetics_mirror import (
   Archive,
   Plan,
-  find_local,
   read_part_list,
-  single_clips,
   unpack_clips,
 )
 from data_prep.ledger import Ledger
@@ -55,6 +53,7 @@ def from_youtube(
   scratch: pathlib.Path,
   options: YouTubeOptions,
   num_workers: int,
+  is_retry: bool,
 ) -> None:
   """Fetch clips with yt-dlp, one line each.
 
@@ -62,7 +61,7 @@ def from_youtube(
     Blocked: YouTube refuses this computer.
   """
   jobs = [(clip, book.target(clip)) for clip in todo.values()]
-  fetched = fetch_clips(jobs, options, scratch, num_workers)
+  fetched = fetch_clips(jobs, options, scratch, num_workers, is_retry)
   with contextlib.closing(fetched):  # Ctrl-C ends the commands, too
     for clip, outcome in tqdm.tqdm(fetched, total=len(jobs), unit='clip'):
       book.record(clip, outcome)
@@ -103,16 +102,17 @@ def from_mirror(
       for archive in archives
       if _is_needed(archive, left, book, ledger.latest(), selection)
     ]
-    fetched = _ahead(lambda archive: _get(archive, folder), needed, num_workers)
-    for archive, path in tqdm.tqdm(fetched, total=len(needed), unit='archive'):
-      error = _take(archive, path, left, book, scratch)
-      if error is not None:
-        num_missing += _fail(archive, error, left, book)
-        continue
-      if not archive.label:
-        ledger.append(archive.url, 'done', selection=selection)
-      if not keep_archives:
-        path.unlink()
+    with _ahead(needed, folder, num_workers) as fetched:
+      bar = tqdm.tqdm(fetched, total=len(needed), unit='archive')
+      for archive, path in bar:
+        error = _take(archive, path, left, book, scratch)
+        if error is not None:
+          num_missing += _fail(archive, error, left, book)
+          continue
+        if not archive.label:
+          ledger.append(archive.url, 'done', selection=selection)
+        if not keep_archives:
+          path.unlink()
   _fail_rest(left, book, num_missing)
 
 
@@ -159,33 +159,63 @@ def _is_needed(
   )
 
 
-def _get(archive: Archive, folder: pathlib.Path) -> pathlib.Path | FetchError:
+class _Stopped(Exception):
+  """End a download that nobody waits for any more."""
+
+
+def _get(
+  archive: Archive, folder: pathlib.Path, stop: threading.Event
+) -> pathlib.Path | FetchError:
+  """Fetch an archive; give up at the next bytes or pause once stopped."""
+
+  def wait(pause_s: float) -> None:
+    if stop.wait(pause_s):
+      raise _Stopped
+
   path = folder / archive.name
   try:
-    fetch(archive.url, path, kind='archive')
+    fetch(
+      *(archive.url, path),
+      kind='archive',
+      wait=wait,
+      on_bytes=lambda _: wait(0),
+    )
   except FetchError as error:
     return error
   return path
 
 
+@contextlib.contextmanager
 def _ahead(
-  function: Callable[[Archive], Any],
-  tasks: Iterable[Archive],
-  num_workers: int,
-) -> Iterator[tuple[Archive, Any]]:
-  """Yield (task, function(task)) in order, some of them started ahead."""
-  tasks, running = iter(tasks), collections.deque()
+  archives: Sequence[Archive], folder: pathlib.Path, num_workers: int
+) -> Iterator[Iterator[tuple[Archive, pathlib.Path | FetchError]]]:
+  """Give archives and what came of them in order, some begun ahead.
+
+  No download goes on when the context ends, as the next run may then have the
+  folder. Only Ctrl-C waits for none: it ends the process.
+  """
+  stop, has_time = threading.Event(), True
   pool = futures.ThreadPoolExecutor(num_workers)
-  try:
-    for task in itertools.islice(tasks, num_workers):
-      running.append((task, pool.submit(function, task)))
+
+  def begin(some: Iterator[Archive]) -> list[tuple[Archive, futures.Future]]:
+    return [(each, pool.submit(_get, each, folder, stop)) for each in some]
+
+  def in_order() -> Iterator[tuple[Archive, pathlib.Path | FetchError]]:
+    left = iter(archives)
+    running = collections.deque(begin(itertools.islice(left, num_workers)))
     while running:
-      task, future = running.popleft()
-      yield task, future.result()
-      for following in itertools.islice(tasks, 1):
-        running.append((following, pool.submit(function, following)))
+      archive, future = running.popleft()
+      yield archive, future.result()
+      running += begin(itertools.islice(left, 1))
+
+  try:
+    yield in_order()
+  except KeyboardInterrupt:
+    has_time = False
+    raise
   finally:
-    pool.shutdown(wait=False, cancel_futures=True)
+    stop.set()
+    pool.shutdown(wait=has_time, cancel_futures=True)
 
 
 def _take(
@@ -250,91 +280,3 @@ def _settle(
     if not reason:
       outcome = Outcome(facts=place(path, book.target(clip)))
     book.record(clip, outcome, **facts)
-
-
-def local_files(
-  folder: pathlib.Path, selected: Clips, todo: Clips
-) -> tuple[dict[str, pathlib.Path], list[pathlib.Path], set[str]]:
-  """Find clips among local files.
-
-  Args:
-    folder: see `find_local`.
-    selected: all clips that are wanted; files without times are taken where
-      a video has only one of them.
-    todo: those to be found.
-
-  Returns:
-    {clip id: file}, tars that may hold others, and the ids of clips that a
-    file without times may or may not be.
-  """
-  files, tars = find_local(folder)
-  singles = single_clips(selected)
-  found, unclear = {}, set()
-  for clip_id, clip in todo.items():
-    if clip_id in files:
-      found[clip_id] = files[clip_id][0]
-    elif clip.youtube_id in files and singles.get(clip.youtube_id):
-      found[clip_id] = files[clip.youtube_id][0]
-    elif clip.youtube_id in files:
-      unclear.add(clip_id)
-  return found, tars, unclear
-
-
-def from_local(
-  selected: Clips,
-  todo: Clips,
-  book: Book,
-  scratch: pathlib.Path,
-  folder: pathlib.Path,
-  num_workers: int | None,
-) -> None:
-  """Check local files and give good ones a second name in the output folder.
-
-  Failures count as of the moment: better files may be there next time.
-  """
-  found, tars, unclear = local_files(folder, selected, todo)
-  checks = [
-    Check(path, todo[name].end_s - todo[name].start_s)
-    for name, path in found.items()
-  ]
-  results = ordered_map(check_clip, checks, num_workers=num_workers)
-  files = tqdm.tqdm(found.items(), unit='clip')
-  for (name, path), result in zip(files, results):
-    reason, message = died(result)
-    outcome = Outcome(reason, message)
-    if not reason:
-      with tempfile.TemporaryDirectory(dir=scratch) as temporary:
-        linked = pathlib.Path(temporary) / path.name
-        link_or_copy(path, linked)
-        outcome = Outcome(facts=place(linked, book.target(todo[name])))
-    book.record(todo[name], outcome)
-  left = {name: todo[name] for name in todo if name not in found}
-  _from_tars(tars, left, unclear, book, scratch)
-
-
-def _from_tars(
-  tars: Sequence[pathlib.Path],
-  left: dict[str, Annotation],
-  unclear: set[str],
-  book: Book,
-  scratch: pathlib.Path,
-) -> None:
-  """Take the clips that are left from tars, and record those in none."""
-  for path in tars:
-    if not left:
-      break
-    with tempfile.TemporaryDirectory(dir=scratch) as folder:
-      try:
-        found = unpack_clips(path, left, pathlib.Path(folder))
-      except InputError as error:
-        print(f'archive_damaged: {error}')
-        continue
-      jobs = [(left.pop(name), file) for name, file in found.items()]
-      _settle(jobs, book, archive=str(path))
-  for name, clip in left.items():
-    outcome = Outcome('not_found', 'no local file holds it')
-    if name in unclear:
-      outcome = Outcome(
-        'ambiguous', 'a file without times may be another clip of its video'
-      )
-    book.record(clip, outcome)

@@ -8,6 +8,7 @@ clips, and the value of each capture, marked where it lies outside. Lengths are
 torsos (neck to mid-hip, about 0.29 of the body's height).
 """
 
+import pathlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -27,7 +28,9 @@ _CAPTURE = flags.DEFINE_multi_string(
   'capture', [], 'Captures, or folders of them.'
 )
 _KIND = flags.DEFINE_string('kind', 'default', 'Of synthetic dancers.')
-_CLIPS = flags.DEFINE_integer('num_clips', 120, 'Of synthetic dancers.')
+_CLIPS = flags.DEFINE_integer(
+  'num_clips', 120, 'Of synthetic dancers.', lower_bound=1
+)
 
 RATE_HZ = 50.0
 _AT = {name: j for j, name in enumerate(SKELETONS['core14'])}
@@ -175,12 +178,24 @@ def table(
   return lines
 
 
+def names_of(captures: Sequence[pathlib.Path]) -> list[str]:
+  """Return the columns' names: whole paths where others end alike."""
+  stems = [path.stem for path in captures]
+  return [
+    stem if stems.count(stem) == 1 else str(path)
+    for stem, path in zip(stems, captures)
+  ]
+
+
 def main(argv: list[str]) -> None:
   """Print the table."""
   del argv
   with one_line_errors():
     captures = find_inputs(_CAPTURE.value, '--capture')
-    real = {path.stem: measure(read_pose(path)) for path in captures}
+    real = {
+      name: measure(read_pose(path))
+      for name, path in zip(names_of(captures), captures)
+    }
     synthetic = [
       measure(synthetic_track(index, _KIND.value))
       for index in range(_CLIPS.value)

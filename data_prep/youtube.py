@@ -9,7 +9,6 @@ import contextlib
 import dataclasses
 import os
 import pathlib
-import re
 import shutil
 import signal
 import subprocess
@@ -22,72 +21,21 @@ from concurrent import futures
 from dance2wave.datasets.kinetics_dance.annotations import Annotation
 from dance2wave.errors import InputError
 from data_prep.kinetics_clips import Check, Outcome, check_apart, place
+from data_prep.youtube_reasons import (
+  BLOCKING,
+  PASSING,
+  PERMANENT,
+  reason_of,
+)
 
-# No further attempt helps, unless the user changes something.
-PERMANENT = (
-  'private',
-  'removed',
-  'unavailable',
-  'no_audio',
-  'geo_blocked',
-  'age_restricted',
-  'copyright',
-  'wrong_length',
-)
-# YouTube refuses this computer, not this video.
-BLOCKING = ('bot_check', 'rate_limited')
-# Worth another attempt at once.
-_PASSING = (
-  'timeout',
-  'network',
-  'damaged',
-  'wrong_length',
-  'not_started',
-  'unknown',
-)
-REASONS = (*PERMANENT, *BLOCKING, *_PASSING, 'forbidden', 'no_format')
-
-# The first that is found in what yt-dlp writes names the reason.
-_SIGNS = tuple(
-  (reason, re.compile(pattern, re.IGNORECASE))
-  for reason, pattern in (
-    ('disk_full', r'no space left on device|disk quota exceeded'),
-    ('bot_check', r'confirm you.{0,6}re not a (ro)?bot'),
-    ('rate_limited', r'http error 429|too many requests|rate.?limited'),
-    ('private', r'private video|video is private'),
-    ('age_restricted', r'confirm your age|age.?restricted|inappropriate for'),
-    (
-      'geo_blocked',
-      r'(available|blocked it) (in your|from your) (country|location)'
-      r'(?! on copyright)|geo.?restrict',
-    ),
-    ('copyright', r'copyright'),
-    (
-      'removed',
-      r'has been removed|removed by the u(ser|ploader)|account associated with'
-      r'.*terminated|account has been (terminated|closed)|violating youtube',
-    ),
-    ('no_format', r'requested format is not available|no video formats found'),
-    ('forbidden', r'http error 403'),
-    (
-      'unavailable',
-      r'video unavailable|is (not|no longer) available|not available'
-      r'|does not exist|members.only|join this channel|http error 4(04|10)'
-      r'|requires payment|premieres in|live event',
-    ),
-    (
-      'network',
-      r'timed out|timeout|connection|name resolution|getaddrinfo|unreachable'
-      r'|incompleteread|http error 5\d\d|ssl|unable to download',
-    ),
-  )
-)
 _MAX_ATTEMPTS = 3
 PAUSE_S = 5.0
-# So many clips in a row that YouTube refuses, or that fail for reasons that
-# are not the clip's own, end a run: the others would fail as well.
+# So many clips in a row that YouTube refuses, that fail for reasons that are
+# not the clip's own, or of which it says the same, end a run: the others would
+# fail as well.
 MAX_BLOCKED = 3
 MAX_PASSING = 10
+MAX_SAME = 25
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,19 +96,12 @@ def check_programs() -> None:
     )
 
 
-def reason_of(stderr: str) -> str:
-  """Name the reason of a failure by what yt-dlp wrote about it."""
-  for reason, pattern in _SIGNS:
-    if pattern.search(stderr):
-      return reason
-  return 'unknown'
-
-
 def fetch_clips(
   jobs: Sequence[tuple[Annotation, pathlib.Path]],
   options: YouTubeOptions,
   scratch: pathlib.Path,
   num_workers: int,
+  is_retry: bool = False,
 ) -> Iterator[tuple[Annotation, Outcome]]:
   """Fetch clips, several at once, and yield what became of each as it ends.
 
@@ -169,18 +110,20 @@ def fetch_clips(
     options: how to ask.
     scratch: existing folder, on the file system of the final paths.
     num_workers: commands at once.
+    is_retry: whether many of one message are what must be expected.
 
   Raises:
-    Blocked: after 3 clips in a row that YouTube refused this computer, or 10
-      that failed for other reasons of the moment; all that ended before have
-      been yielded.
+    Blocked: after 3 clips in a row that YouTube refused this computer, 10 that
+      failed for other reasons of the moment, or, unless it is a retry, 25 that
+      failed for good with one message; all that ended before have been
+      yielded, the 25 once more as failures of the moment.
     InputError: the disk is full.
   """
-  stop, tally = threading.Event(), _Tally()
+  stop, tally = threading.Event(), _Tally(is_retry)
 
   def fetch_one(clip: Annotation, target: pathlib.Path) -> Outcome | None:
     outcome = fetch_clip(clip, target, options, scratch, stop)
-    if outcome is not None and tally.is_enough(outcome):
+    if outcome is not None and tally.is_enough(clip, outcome):
       stop.set()  # before this thread takes the next clip
     return outcome
 
@@ -193,6 +136,8 @@ def fetch_clips(
   finally:
     stop.set()
     pool.shutdown(cancel_futures=True)
+  for clip, outcome in tally.doubtful():
+    yield clip, dataclasses.replace(outcome, is_permanent=False)
   if tally.last is not None:
     raise Blocked(_advice(tally.last))
 
@@ -204,24 +149,44 @@ class _Tally:
     last: the failure that was enough, or None.
   """
 
-  def __init__(self):
+  def __init__(self, is_retry: bool):
     self.last: Outcome | None = None
+    self._is_retry = is_retry
     self._num_blocked = self._num_passing = 0
+    self._message = ''
+    self._same: list[tuple[Annotation, Outcome]] = []
     self._lock = threading.Lock()
 
-  def is_enough(self, outcome: Outcome) -> bool:
+  def is_enough(self, clip: Annotation, outcome: Outcome) -> bool:
     """Count one outcome; return whether the run should end."""
     is_passing = bool(outcome.reason) and not outcome.is_permanent
     is_blocked = outcome.reason in BLOCKING
     with self._lock:
       self._num_blocked = self._num_blocked + 1 if is_blocked else 0
       self._num_passing = self._num_passing + 1 if is_passing else 0
+      self._compare(clip, outcome)
       is_enough = (
-        self._num_blocked >= MAX_BLOCKED or self._num_passing >= MAX_PASSING
+        self._num_blocked >= MAX_BLOCKED
+        or self._num_passing >= MAX_PASSING
+        or bool(self.doubtful())
       )
       if is_enough and self.last is None:
         self.last = outcome
     return is_enough
+
+  def _compare(self, clip: Annotation, outcome: Outcome) -> None:
+    """Keep the last clips that failed for good with one message."""
+    message = outcome.message.replace(clip.clip_id, '')
+    message = message.replace(clip.youtube_id, '')
+    if message != self._message and not self.doubtful():
+      self._message, self._same = message, []
+    if outcome.is_permanent and message == self._message:
+      self._same.append((clip, outcome))
+
+  def doubtful(self) -> list[tuple[Annotation, Outcome]]:
+    """Return clips that failed for good, but too many of them alike."""
+    is_many = len(self._same) >= MAX_SAME and not self._is_retry
+    return list(self._same) if is_many else []
 
 
 def _advice(outcome: Outcome) -> str:
@@ -231,6 +196,14 @@ def _advice(outcome: Outcome) -> str:
       'stopped before more clips fail; wait some hours, give --cookies of a '
       'browser that is logged in, use one worker and a longer --min_sleep_s, '
       'or take --source=mirror'
+    )
+  if outcome.is_permanent:
+    return (
+      f'{MAX_SAME} clips in a row failed with one message ({outcome.reason}: '
+      f'{outcome.message}); stopped, as YouTube may refuse this computer; '
+      'update yt-dlp and its JavaScript runtime, look at one of the videos '
+      'and run the command again; if the message is true of them all, add '
+      f'--retry={outcome.reason}, which does not stop so'
     )
   return (
     f'{MAX_PASSING} clips in a row failed, the last with {outcome.reason}: '
@@ -267,7 +240,7 @@ def fetch_clip(
       break
     with tempfile.TemporaryDirectory(dir=scratch) as folder:
       outcome = _attempt(clip, target, options, pathlib.Path(folder), stop)
-    if outcome is None or outcome.reason not in _PASSING:
+    if outcome is None or outcome.reason not in PASSING:
       break
   return outcome
 

@@ -38,6 +38,10 @@ STDERR = {
   'Requests',
   'session_limited': "Video unavailable. This content isn't available, try "
   'again later. Your account has been rate-limited by YouTube for an hour.',
+  'overused': "Video unavailable. This content isn't available, try again "
+  'later.',
+  'client_refused': 'The following content is not available on this app.. '
+  'Watch on the latest version of YouTube.',
   'copyright': 'Video unavailable. This video contains content from SME, who '
   'has blocked it in your country on copyright grounds',
   'network': 'Unable to download API page: <urllib3 object>: Failed to '

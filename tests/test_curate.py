@@ -499,6 +499,23 @@ def test_nobody_is_a_row(videos, landmarker, tmp_path):
   assert not (output / 'poses').exists()
 
 
+def test_another_model_measures_again(videos, landmarker, counted, tmp_path):
+  folder, output = tmp_path / 'in', tmp_path / 'out'
+  folder.mkdir()
+  shutil.copy(videos / 'good' / 'two.mp4', folder / 'a.mp4')
+  shutil.copy(videos / 'good' / 'one.mp4', folder / 'b.mp4')
+  shutil.copy(videos / 'good' / 'one.npz', folder / 'b.npz')
+  landmarker(lambda frame: [_person(0.2)])
+  model = tmp_path / 'some.task'
+  arguments = {'pose_model': str(model), 'num_workers': 0, 'num_rows': 0}
+  expected = ['a.mp4', 'b.mp4']
+  for content, new in ((b'', []), (b'other', ['a.mp4']), (b'other', [])):
+    model.write_bytes(content)
+    tool.run([folder], output, **arguments)
+    expected += new
+    assert counted == expected
+
+
 def test_a_model_that_is_not_there_is_refused_with_poses(videos, tmp_path):
   with pytest.raises(InputError, match='which is no file'):
     tool.run([videos], tmp_path / 'out', pose_model=str(tmp_path / 'no.task'))

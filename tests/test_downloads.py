@@ -334,6 +334,15 @@ def test_aistpp(server, tmp_path):
   assert len(list((tmp_path / 'videos').iterdir())) == 4
 
 
+def test_another_address_is_another_list_of_videos(server, tmp_path):
+  for number, name in enumerate(NAMES):
+    server.put(f'/{number}.txt', name.encode())
+  for number in (0, 1, 1):
+    url = f'{server.root}/{number}.txt'
+    assert download_aistpp._get_names(tmp_path, url, ()) == [NAMES[number]]
+  assert len(server.seen('/1.txt')) == 1
+
+
 def test_videos_need_the_accepted_terms(tmp_path):
   result = run(
     'data_prep.download_aistpp', f'--output={tmp_path}', '--parts=videos'

@@ -3,6 +3,8 @@ import os
 import random
 import signal
 import tarfile
+import threading
+import time
 
 import pytest
 from fake_yt_dlp import write_clip
@@ -12,7 +14,6 @@ from kinetics_files import (
   TOOL,
   ask,
   check_output,
-  csv_of,
   tar_of,
   wait_for,
 )
@@ -26,7 +27,7 @@ from data_prep.kinetics_mirror import (
   read_part_list,
   unpack_clips,
 )
-from data_prep.kinetics_run import dry_run, run
+from data_prep.kinetics_run import run
 from data_prep.ledger import read_ledger
 
 
@@ -157,6 +158,33 @@ def test_an_archive_that_cannot_be_had_is_told_for_every_clip(
   assert len(list((tmp_path / 'out').rglob('*.mp4'))) == 1
   assert run(dataclasses.replace(request, retry=['not_found'])) == 0
   assert len(list((tmp_path / 'out').rglob('*.mp4'))) == 3
+
+
+@pytest.mark.parametrize(
+  'answer',
+  [
+    Answer(bytes_per_s=20_000, chunk_bytes=1000),
+    Answer(status=503, headers={'Retry-After': '60'}),
+  ],
+)
+def test_a_run_that_fails_leaves_no_download_behind(
+  server, tmp_path, media, answer
+):
+  rows = [ROWS[0], ('train', 'zumba', '_zumbatrain', 5)]
+  serve_annotations(server, rows)
+  body = tar_of([(f'{rows[0][2]}_000005_000006.mp4', media[0])])
+  server.put(TAP, body)
+  ballast = tar_of([('x.bin', random.Random(0).randbytes(1 << 20))])
+  other = '/700_2020/train/k700_train_700.tar.gz'
+  server.put(other, ballast, answer)
+  (tmp_path / 'out/train').mkdir(parents=True)
+  (tmp_path / 'out/train/tap dancing').write_text('where clips should go')
+  start_s = time.monotonic()
+  with pytest.raises(FileExistsError):
+    run(ask(tmp_path, 'tap dancing', 'zumba', mirror_url=server.root))
+  assert time.monotonic() - start_s < 10
+  assert len(server.seen(other)) == 1
+  assert [t for t in threading.enumerate() if 'Pool' in t.name] == []
 
 
 def test_an_archive_is_fetched_on_from_where_a_killed_run_was(
@@ -294,94 +322,3 @@ def test_what_is_no_plain_clip_is_not_unpacked(tmp_path, caplog):
   with pytest.raises(InputError):
     unpack_clips(path, {clip}, folder)
   assert list(folder.iterdir()) == []
-
-
-# ---- files that are there already
-
-
-def local_request(tmp_path, local):
-  return ask(
-    *(tmp_path, 'tap dancing', 'zumba'),
-    source='local',
-    local_dir=local,
-    annotations=[tmp_path / 'rows.csv'],
-    num_workers=1,
-  )
-
-
-@pytest.mark.parametrize(
-  'layout', ['showmax', 'activitynet', 'class_tar', 'flat']
-)
-def test_local_files_of_four_layouts(tmp_path, media, layout):
-  local = tmp_path / 'local'
-  rows = [ROWS[0], ('val', 'zumba', '_zumbaval_a', 5)]
-  csv_of(tmp_path / 'rows.csv', rows)
-  names = [f'{row[2]}_000005_000006.mp4' for row in rows]
-  files = {
-    'showmax': {
-      'train/tap_dancing/-taptrain0a.mp4': media[0],
-      'valid/zumba/_zumbaval_a.mp4': media[1],
-    },
-    'activitynet': {
-      f'tap dancing/{names[0]}': media[0],
-      f'zumba/{names[1]}': media[1],
-      f'zumba/._{names[1]}': b'junk',
-    },
-    'class_tar': {
-      'train/k700_train_611.tar.gz': tar_of([('a/' + names[0], media[0])]),
-      'val/zumba.tar': tar_of([(names[1], media[1])]),
-    },
-    'flat': {
-      'part_0.tar.gz': tar_of([(names[0], media[0]), (names[1], media[1])]),
-    },
-  }[layout]
-  for name, data in files.items():
-    (local / name).parent.mkdir(parents=True, exist_ok=True)
-    (local / name).write_bytes(data)
-  request = local_request(tmp_path, local)
-  assert len(list(dry_run(request))) == (1 if layout == 'flat' else 2)
-  assert not (tmp_path / 'out').exists()
-  assert run(request) == 0
-  paths = [f'train/tap dancing/{names[0]}', f'validation/zumba/{names[1]}']
-  check_output(tmp_path / 'out', paths)
-  assert [(tmp_path / 'out' / path).read_bytes() for path in paths] == media[:2]
-  for name, data in files.items():
-    assert (local / name).read_bytes() == data
-
-
-def test_local_files_that_are_no_clip(tmp_path, media):
-  local = tmp_path / 'local'
-  local.mkdir()
-  rows = [
-    ('train', 'zumba', youtube_id, start_s)
-    for youtube_id, start_s in (
-      ('twosegment1', 5),
-      ('twosegment1', 50),
-      ('damaged___a', 5),
-      ('silent____a', 5),
-      ('wholevideo_', 5),
-      ('absent____a', 5),
-    )
-  ]
-  csv_of(tmp_path / 'rows.csv', rows)
-  (local / 'twosegment1.mp4').write_bytes(media[0])
-  (local / 'damaged___a.mp4').write_bytes(media[1][:-700])
-  (local / 'silent____a.mp4').write_bytes(media[4])
-  write_clip(local / 'wholevideo_.mp4', 4.0)
-  request = local_request(tmp_path, local)
-  assert run(request) == 1
-  entries = read_ledger(tmp_path / 'out' / 'ledger.jsonl')
-  assert {key: entry['reason'] for key, entry in entries.items()} == {
-    'twosegment1_000005_000006': 'ambiguous',
-    'twosegment1_000050_000051': 'ambiguous',
-    'damaged___a_000005_000006': 'damaged',
-    'silent____a_000005_000006': 'no_audio',
-    'wholevideo__000005_000006': 'wrong_length',
-    'absent____a_000005_000006': 'not_found',
-  }
-  assert not list((tmp_path / 'out').rglob('*.mp4'))
-  # Better files are taken by the next run.
-  (local / 'damaged___a.mp4').write_bytes(media[1])
-  assert run(request) == 1
-  path = tmp_path / 'out/train/zumba/damaged___a_000005_000006.mp4'
-  assert path.samefile(local / 'damaged___a.mp4')

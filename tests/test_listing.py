@@ -3,7 +3,7 @@ import pytest
 from dance2wave.datasets.clip_folder.folder import find_videos
 from dance2wave.datasets.kinetics_dance import layouts
 from dance2wave.datasets.listing import visible_files
-from data_prep import curate, extract_poses, kinetics_mirror
+from data_prep import curate, extract_poses, kinetics_local
 
 CLIP = '-05qSkAhM6x.mp4'
 
@@ -47,9 +47,11 @@ def test_links_are_followed_and_every_folder_counts_once(folder):
     lambda folder: [
       job.video for job in curate.find_jobs([folder], folder / 'out')[1]
     ],
-    lambda folder: kinetics_mirror.find_local(folder)[0][CLIP[:-4]],
+    lambda folder: [
+      found.piece.path for found in kinetics_local.find_local(folder)[0]
+    ],
   ],
-  ids=['clip_folder', 'kinetics_dance', 'extract_poses', 'curate', 'mirror'],
+  ids=['clip_folder', 'kinetics_dance', 'extract_poses', 'curate', 'local'],
 )
 def test_whoever_reads_a_folder_finds_what_is_linked_into_it(folder, find):
   assert [p for p in find(folder) if p.name == CLIP] == [

@@ -330,6 +330,37 @@ def test_a_table_with_commas_or_of_another_encoding_is_one_line(tmp_path):
     tags.read_clip_info(path)
 
 
+@pytest.mark.parametrize(
+  ('cell', 'title'),
+  [
+    ('"Heroes', '"Heroes'),
+    ('"Heroes" (live)', '"Heroes" (live)'),
+    ('7" mix', '7" mix'),
+    ('"A ""Song"""', 'A "Song"'),
+    ('""', ''),
+  ],
+)
+def test_a_quote_in_a_title_costs_no_other_row(tmp_path, cell, title):
+  path = tmp_path / 'clip_info_final.csv'
+  lines = ['clip_id\ttitle\tartist\talbum\turl']
+  # More text than the csv module takes for one cell.
+  for number in range(5000):
+    text = cell if number == 10 else f'song {number}'
+    lines.append(f'{number}\t{text}\tArtist\tAlbum\thttp://magnatune.com/')
+  path.write_text('\n'.join(lines) + '\n')
+  info = tags.read_clip_info(path)
+  assert len(info) == 5000 and info['4999']['title'] == 'song 4999'
+  assert (info['10']['title'], info['10']['artist']) == (title, 'Artist')
+
+
+@pytest.mark.parametrize('row', ['1\tA song\tArtist', '1\tA\tB\tC\tD', '1\t"A'])
+def test_a_row_of_clip_info_of_another_length_is_one_line(tmp_path, row):
+  path = tmp_path / 'clip_info_final.csv'
+  path.write_text(f'clip_id\ttitle\tartist\talbum\n\n{row}\n')
+  with pytest.raises(InputError, match=r'line 3 has \d columns; expected 4'):
+    tags.read_clip_info(path)
+
+
 def test_a_wrong_folder_is_one_line(tmp_path):
   (tmp_path / 'notes.txt').touch()
   for folder, message in (

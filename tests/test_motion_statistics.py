@@ -1,5 +1,9 @@
+import pathlib
+
 import numpy as np
 import pytest
+from command_line import assert_one_line
+from command_line import run as run_command
 
 from dance2wave.errors import InputError
 from dance2wave.pose.clean import NEUTRAL_POSE_J2
@@ -55,3 +59,20 @@ def test_kinds_of_synthetic_dancers():
   assert natural.duration_s != default.duration_s
   with pytest.raises(InputError, match="--kind='x'; expected one of default"):
     motion_statistics.synthetic_track(0, 'x')
+
+
+@pytest.mark.parametrize(
+  ('tool', 'flag', 'word'),
+  [
+    ('motion_statistics', '--num_clips=0', 'num_clips'),
+    ('draw_dancers', '--split=nope', 'train|validation|test'),
+  ],
+)
+def test_a_bad_flag_is_one_line(tool, flag, word):
+  assert_one_line(run_command(f'data_prep.{tool}', flag), word)
+
+
+def test_captures_of_one_name_are_columns_of_their_own():
+  captures = [pathlib.Path(x) for x in ('a/same.bvh', 'b/same.bvh', 'c/d.npz')]
+  names = motion_statistics.names_of(captures)
+  assert names == ['a/same.bvh', 'b/same.bvh', 'd']

@@ -39,7 +39,7 @@ def clip(youtube_id, start_s=5):
   return Annotation(youtube_id, 'zumba', start_s, start_s + 1, 'train')
 
 
-def fetch(clips, tmp_path, num_workers=1, **options):
+def fetch(clips, tmp_path, num_workers=1, is_retry=False, **options):
   """Return {youtube id: outcome} and what stopped the run."""
   scratch = tmp_path / 'scratch'
   scratch.mkdir(exist_ok=True)
@@ -47,7 +47,8 @@ def fetch(clips, tmp_path, num_workers=1, **options):
   outcomes, blocked = {}, None
   try:
     options = YouTubeOptions(**options)
-    for each, outcome in fetch_clips(jobs, options, scratch, num_workers):
+    fetched = fetch_clips(jobs, options, scratch, num_workers, is_retry)
+    for each, outcome in fetched:
       outcomes[each.youtube_id] = outcome
   except Blocked as error:
     blocked = error
@@ -104,6 +105,7 @@ def test_what_yt_dlp_writes_has_a_reason(word):
   same = {
     'terminated': 'removed',
     'session_limited': 'rate_limited',
+    'overused': 'rate_limited',
   }
   text = f'ERROR: [youtube] abcdefghijk: {STDERR[word]}'
   assert youtube.reason_of(text) == same.get(word, word)
@@ -134,6 +136,7 @@ def test_every_fault_is_one_outcome_or_a_retry(fake, tmp_path):
     'rate_limited': (1, False),
     'forbidden': (1, False),
     'no_format': (1, False),
+    'client_refused': (1, False),
     'network': (3, False),
     'unknown': (3, False),
   }
@@ -212,6 +215,30 @@ def test_faults_of_the_moment_end_the_run_as_well(fake, tmp_path):
   outcomes, blocked = fetch(clips, tmp_path)
   assert len(outcomes) == 10
   assert 'update yt-dlp' in str(blocked)
+
+
+@pytest.mark.parametrize('num_workers', [1, 3])
+def test_one_message_for_all_is_not_believed(
+  fake, tmp_path, monkeypatch, num_workers
+):
+  monkeypatch.setattr(youtube, 'MAX_SAME', 5)
+  clips = [clip(f'{number:02d}_________') for number in range(9)]
+  for each in clips:
+    fake.will(each.youtube_id, 'unavailable')
+  outcomes, blocked = fetch(clips, tmp_path, num_workers)
+  assert '--retry=unavailable' in str(blocked)
+  assert 5 <= len(outcomes) < 5 + num_workers
+  assert not any(each.is_permanent for each in outcomes.values())
+  assert {each.reason for each in outcomes.values()} == {'unavailable'}
+  # Who asks for them once more knows that all may say the same.
+  outcomes, blocked = fetch(clips, tmp_path, num_workers, is_retry=True)
+  assert blocked is None and len(outcomes) == 9
+  assert all(each.is_permanent for each in outcomes.values())
+  # One that differs, and they are the clips' own.
+  fake.will(clips[4].youtube_id, 'private')
+  outcomes, blocked = fetch(clips, tmp_path)
+  assert blocked is None and len(outcomes) == 9
+  assert all(each.is_permanent for each in outcomes.values())
 
 
 def test_a_full_disk_is_the_users(fake, tmp_path):

@@ -55,7 +55,7 @@ def place(
   Returns:
     Sorted by the ids of clips, which no layout changes.
   """
-  founds = sorted(founds, key=_preference)
+  founds = sorted(founds, key=preference)
   by_place = [
     found.to_annotation()
     for found in founds
@@ -84,7 +84,7 @@ def place(
   return sorted(placed.values(), key=lambda each: layouts.clip_name(each[0]))
 
 
-def _preference(found: layouts.Found) -> tuple:
+def preference(found: layouts.Found) -> tuple:
   """Order the copies of a clip: what replaces corrupted ones comes first."""
   is_original = 'replacement' not in found.origin.lower()
   return is_original, found.piece.num_bytes is not None, found.origin

@@ -175,21 +175,42 @@ def read_clip_info(path: pathlib.Path) -> dict[str, Mapping[str, str]]:
   """Read clip_info_final.csv: clip_id -> title, artist, album, ...
 
   It lists 31,382 clips, more than have tags. An absent file is an empty
-  table; characters that are not UTF-8 are replaced.
+  table; characters that are not UTF-8 are replaced. Every line is a row of its
+  own: a quote that is not closed on it is a character of its title.
 
   Raises:
-    InputError: it has no column clip_id, title, artist or album.
+    InputError: it has no column clip_id, title, artist or album, or a line has
+      more or fewer cells than the first.
   """
   if not path.exists():
     return {}
-  with path.open(encoding='utf-8-sig', errors='replace', newline='') as file:
-    reader = csv.DictReader(file, delimiter='\t', restval='')
-    missing = {'clip_id', 'title', 'artist', 'album'} - {
-      *(reader.fieldnames or ())
-    }
+  with path.open(encoding='utf-8-sig', errors='replace') as file:
+    names = _cells(file.readline())
+    missing = {'clip_id', 'title', 'artist', 'album'} - set(names)
     if missing:
       raise InputError(
         f'{path} has no column {min(missing)}; expected clip_id, title, artist '
         'and album with tabs between; fetch it again, or remove it'
       )
-    return {row['clip_id']: row for row in reader}
+    rows = []
+    for number, line in enumerate(file, 2):
+      if not line.strip():
+        continue
+      cells = _cells(line, len(names))
+      if len(cells) != len(names):
+        raise InputError(
+          f'{path} line {number} has {len(cells)} columns; expected '
+          f'{len(names)} with tabs between; fetch it again, or remove it'
+        )
+      rows.append(dict(zip(names, cells)))
+  return {row['clip_id']: row for row in rows}
+
+
+def _cells(line: str, count: int | None = None) -> list[str]:
+  """Return the cells of a line; with its quotes where they make no sense."""
+  line = line.rstrip('\r\n')
+  try:
+    [cells] = csv.reader([line], delimiter='\t', strict=True)
+  except (csv.Error, ValueError):
+    return line.split('\t')
+  return cells if len(cells) == (count or len(cells)) else line.split('\t')
