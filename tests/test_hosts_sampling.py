@@ -1,7 +1,6 @@
 """Clips that several processes share: the same sounds as of one alone."""
 
 import json
-import math
 
 import numpy as np
 import pytest
@@ -46,6 +45,12 @@ def test_two_processes_sample_what_one_does(trained, dances, tmp_path):
     assert alone == shared, name
 
 
+def figures_of(output):
+  """The figures of a report; nan where there was too little to say one."""
+  figures = json.loads((output / 'report.json').read_text())
+  return {k: np.nan if v is None else v for k, v in figures.items()}
+
+
 @pytest.mark.slow
 def test_two_processes_evaluate_as_one_does(trained, tmp_path):
   flags = [f'--workdir={trained[0]}', '--num_clips=3', '--num_changed=2']
@@ -56,13 +61,7 @@ def test_two_processes_evaluate_as_one_does(trained, tmp_path):
   )
   printed = finish_well(two)
   assert ['report.html' in out for out in printed] == [True, False]
-  alone, shared = (
-    {  # What is not known is null there.
-      key: math.nan if value is None else value
-      for key, value in json.loads((output / 'report.json').read_text()).items()
-    }
-    for output in outputs
-  )
+  alone, shared = map(figures_of, outputs)
   # Dances are heard in batches of other sizes, so that loudness is rounded
   # otherwise.
   assert shared == pytest.approx(alone, rel=1e-5, nan_ok=True)

@@ -110,5 +110,5 @@ def test_the_command_prints_its_lines(data_dir):
   assert done.returncode == 0, done.stderr
   lines = done.stdout.splitlines()
   assert len(lines) == 4 and 'load average' in lines[0]
-  assert lines[1].startswith('synthetic_dance/debug/1.1.0: 6 examples')
+  assert lines[1].startswith('synthetic_dance/debug/1.2.0: 6 examples')
   assert lines[3].startswith('check, encode and write:')
