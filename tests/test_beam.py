@@ -231,7 +231,7 @@ def test_the_command_gives_the_same_bytes(tmp_path):
     data_dir = tmp_path / str(len(extra))
     args = ('synthetic_dance', f'--config={json.dumps(sizes)}')
     assert command(*args, f'--data_dir={data_dir}', *extra) == 0
-    folder = data_dir / 'synthetic_dance' / 't' / '1.1.0'
+    folder = data_dir / 'synthetic_dance' / 't' / '1.2.0'
     files.append({p.name: p.read_bytes() for p in folder.iterdir()})
   assert len(files[0]) == 6 and files[0] == files[1]
 
