@@ -130,6 +130,21 @@ def test_clips_that_are_drawn_together_may_sound_as_each_does_alone():
   assert (together[1] != make.generate(clips)[1]).any()
 
 
+def test_clips_that_should_sound_as_alone_are_heard_alone(monkeypatch):
+  """Larger models round otherwise in larger batches."""
+  make, sizes = generator(), []
+  listen = make.listen
+
+  def noted(some, num_samples):
+    sizes.append(len(some))
+    return listen(some, num_samples)
+
+  monkeypatch.setattr(make, 'listen', noted)
+  for as_if_alone in (False, True):
+    make.generate(dances(0.3, 0.5), as_if_alone=as_if_alone)
+  assert sizes == [2, 1, 1]
+
+
 def test_the_state_goes_on_where_it_stopped():
   options, graphdef, params = small_model()
   engine = XlaEngine(graphdef, params, Draw())

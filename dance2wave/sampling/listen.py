@@ -66,6 +66,11 @@ class Heard(NamedTuple):
     return Heard(*map(call, self))
 
 
+def concatenated(some):
+  """Return what is `Heard` of all clips, numpy, given that of some and some."""
+  return Heard(*(np.concatenate(fields, axis=1) for fields in zip(*some)))
+
+
 def _start(graphdef, params, style_B, controls_BN):
   model = nnx.merge(graphdef, params)
   width = model.wave.context.kernel.shape[0]

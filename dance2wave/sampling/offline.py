@@ -14,7 +14,7 @@ from dance2wave.errors import InputError
 from dance2wave.options import Options
 from dance2wave.sampling import search
 from dance2wave.sampling.engines import make_engine
-from dance2wave.sampling.listen import BLOCK_FRAMES, Listener
+from dance2wave.sampling.listen import BLOCK_FRAMES, Listener, concatenated
 from dance2wave.sampling.play import Player
 from dance2wave.sampling.xla import Draw
 
@@ -174,7 +174,9 @@ class Generator:
       return []
     longest = max(dance.num_samples for dance in dances)
     dances = [dances[row] for row in rows]
-    heard = self.listen(dances, longest)
+    # What is heard in larger batches may be rounded otherwise.
+    batches = [[dance] for dance in dances] if as_if_alone else [dances]
+    heard = concatenated([self.listen(some, longest) for some in batches])
     style = jnp.array([dance.style for dance in dances], jnp.int32)
     keys = self.keys(seed, [0] * len(rows) if as_if_alone else rows)
     drawn = (len(heard.gain_FB) - 1) * len(dances) * self.best_of

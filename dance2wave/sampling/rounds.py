@@ -74,7 +74,8 @@ def sample(
 ) -> Iterator[str]:
   """Yield what is written of each job, in order.
 
-  A dance sounds as it does alone, whatever the others are.
+  A dance sounds as it does alone, whatever the others are: on processors to the
+  bit.
 
   Args:
     jobs: of this process.
