@@ -137,7 +137,7 @@ def test_clips_that_should_sound_as_alone_are_heard_alone(monkeypatch):
 
   def noted(some, num_samples):
     sizes.append(len(some))
-    return listen(some, num_samples)
+    return listen(some, num_samples=num_samples)
 
   monkeypatch.setattr(make, 'listen', noted)
   for as_if_alone in (False, True):

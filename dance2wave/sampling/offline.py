@@ -1,6 +1,7 @@
 """Whole clips at once: motion in, waveforms out."""
 
 import dataclasses
+import functools
 import math
 import threading
 from concurrent import futures
@@ -176,7 +177,9 @@ class Generator:
     dances = [dances[row] for row in rows]
     # What is heard in larger batches may be rounded otherwise.
     batches = [[dance] for dance in dances] if as_if_alone else [dances]
-    heard = concatenated([self.listen(some, longest) for some in batches])
+    with futures.ThreadPoolExecutor(cores.usable()) as threads:
+      listen = functools.partial(self.listen, num_samples=longest)
+      heard = concatenated(list(threads.map(listen, batches)))
     style = jnp.array([dance.style for dance in dances], jnp.int32)
     keys = self.keys(seed, [0] * len(rows) if as_if_alone else rows)
     drawn = (len(heard.gain_FB) - 1) * len(dances) * self.best_of
