@@ -10,7 +10,7 @@ import os
 import pathlib
 import shutil
 import threading
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -110,6 +110,22 @@ def died(result: tuple[str, str] | WorkerDied) -> tuple[str, str]:
   if isinstance(result, WorkerDied):
     return 'damaged', f'{result.task.path.name}: {result.message}'
   return result
+
+
+def checked(
+  files: Iterable[tuple[Annotation, pathlib.Path]],
+  num_workers: int | None = None,
+) -> Iterator[tuple[Annotation, pathlib.Path, str, str]]:
+  """Check the files of clips, several at once, and yield each in order.
+
+  Yields:
+    Clip, file, and what `check_clip` says of it.
+  """
+  files = list(files)
+  checks = [Check(path, clip.end_s - clip.start_s) for clip, path in files]
+  results = ordered_map(check_clip, checks, num_workers=num_workers)
+  for (clip, path), result in zip(files, results):
+    yield clip, path, *died(result)
 
 
 def link_or_copy(source: pathlib.Path, target: pathlib.Path) -> None:

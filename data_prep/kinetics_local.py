@@ -21,14 +21,11 @@ from dance2wave.datasets.kinetics_dance.annotations import Annotation
 from dance2wave.datasets.kinetics_dance.classes import RELEASES, known_classes
 from dance2wave.datasets.kinetics_dance.matching import preference
 from dance2wave.datasets.listing import visible_files
-from dance2wave.datasets.workers import ordered_map
 from dance2wave.errors import InputError
 from data_prep.kinetics_clips import (
   Book,
-  Check,
   Outcome,
-  check_clip,
-  died,
+  checked,
   link_or_copy,
   place,
 )
@@ -215,19 +212,16 @@ def _take(
   Returns:
     {clip id: what is wrong with its file}.
   """
-  checks = [
-    Check(path, left[name].end_s - left[name].start_s)
-    for name, path in files.items()
-  ]
-  results = ordered_map(check_clip, checks, num_workers=num_workers)
-  bar = tqdm.tqdm(files.items(), unit='clip', leave=False)
+  results = checked(
+    ((left[name], path) for name, path in files.items()), num_workers
+  )
+  bar = tqdm.tqdm(results, total=len(files), unit='clip', leave=False)
   bad = {}
-  for (name, path), result in zip(bar, results):
-    reason, message = died(result)
+  for clip, path, reason, message in bar:
     if reason:
-      bad[name] = Outcome(reason, message)
+      bad[clip.clip_id] = Outcome(reason, message)
       continue
-    clip = left.pop(name)
+    del left[clip.clip_id]
     with tempfile.TemporaryDirectory(dir=scratch) as temporary:
       linked = pathlib.Path(temporary) / path.name
       link_or_copy(path, linked)

@@ -14,16 +14,13 @@ from typing import Any
 import tqdm
 
 from dance2wave.datasets.kinetics_dance.annotations import Annotation
-from dance2wave.datasets.workers import ordered_map
 from dance2wave.errors import InputError
 from data_prep.answers import PASSING, FetchError
 from data_prep.fetch import fetch
 from data_prep.kinetics_clips import (
   Book,
-  Check,
   Outcome,
-  check_clip,
-  died,
+  checked,
   place,
 )
 from data_prep.kinetics_mirror import (
@@ -273,9 +270,7 @@ def _settle(
   jobs: Sequence[tuple[Annotation, pathlib.Path]], book: Book, **facts: Any
 ) -> None:
   """Check unpacked files, name the good ones, and record all."""
-  checks = [Check(path, clip.end_s - clip.start_s) for clip, path in jobs]
-  for (clip, path), result in zip(jobs, ordered_map(check_clip, checks)):
-    reason, message = died(result)
+  for clip, path, reason, message in checked(jobs):
     outcome = Outcome(reason, message, is_permanent=True)
     if not reason:
       outcome = Outcome(facts=place(path, book.target(clip)))

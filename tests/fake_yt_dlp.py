@@ -111,6 +111,15 @@ def write_clip(path, duration_s=1.0, rate_hz=10, has_sound=True, level=0):
   return path
 
 
+def bytes_of_clips(folder, count):
+  """Return the bytes of clips that differ, the last without sound."""
+  clips = [
+    write_clip(folder / f'{n}.mp4', level=n, has_sound=n < count - 1)
+    for n in range(count)
+  ]
+  return [path.read_bytes() for path in clips]
+
+
 @functools.cache
 def _media(segment_s):
   """Write the files that the program can deliver, once."""

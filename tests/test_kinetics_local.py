@@ -1,7 +1,7 @@
 import os
 
 import pytest
-from fake_yt_dlp import write_clip
+from fake_yt_dlp import bytes_of_clips, write_clip
 from kinetics_files import ask, check_output, csv_of, tar_of
 
 from data_prep.kinetics_run import dry_run, run
@@ -14,12 +14,7 @@ TAP_TAR = 'train/k700_train_611.tar.gz'
 
 @pytest.fixture(scope='module')
 def media(tmp_path_factory):
-  """Bytes of three clips that differ, the last without sound."""
-  folder = tmp_path_factory.mktemp('media')
-  clips = [
-    write_clip(folder / f'{n}.mp4', level=n, has_sound=n < 2) for n in range(3)
-  ]
-  return [path.read_bytes() for path in clips]
+  return bytes_of_clips(tmp_path_factory.mktemp('media'), 3)
 
 
 def local_request(tmp_path, local, **more):

@@ -7,7 +7,7 @@ import threading
 import time
 
 import pytest
-from fake_yt_dlp import write_clip
+from fake_yt_dlp import bytes_of_clips
 from faulty_server import Answer, FaultyServer
 from kinetics_files import (
   HEADER,
@@ -33,12 +33,7 @@ from data_prep.ledger import read_ledger
 
 @pytest.fixture(scope='module')
 def media(tmp_path_factory):
-  """Bytes of five clips that differ, one without sound."""
-  folder = tmp_path_factory.mktemp('media')
-  clips = [
-    write_clip(folder / f'{n}.mp4', level=n, has_sound=n < 4) for n in range(5)
-  ]
-  return [path.read_bytes() for path in clips]
+  return bytes_of_clips(tmp_path_factory.mktemp('media'), 5)
 
 
 def serve_annotations(server, rows, root='/700_2020/annotations', ending='csv'):

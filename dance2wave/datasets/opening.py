@@ -40,15 +40,16 @@ def make_builder(name: str, data_dir: str | None):
       f'dataset is {dataset!r}; expected one of '
       f'{", ".join(datasets.dataset_names())}; correct the name'
     )
-  known = {
-    **tfds.builder_cls(dataset).builder_configs,
-    **dict.fromkeys(_built_configs(dataset, data_dir)),
-  }
+  known = [*tfds.builder_cls(dataset).builder_configs]
   if config and config not in known:
-    raise InputError(
-      f'dataset {dataset} has no config {config!r}, nor is one built; expected '
-      f'one of: {", ".join(known) or "none"}; correct the config, or build it'
-    )
+    built = _built_configs(dataset, data_dir)
+    if config not in built:
+      names = dict.fromkeys(known + built)
+      raise InputError(
+        f'dataset {dataset} has no config {config!r}, nor is one built; '
+        f'expected one of: {", ".join(names) or "none"}; correct the config, '
+        'or build it'
+      )
   with base.quiet():
     return tfds.builder(dataset, config=config or None, data_dir=data_dir)
 

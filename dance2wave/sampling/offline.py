@@ -116,10 +116,7 @@ class Generator:
     if self.engine_name == 'cpu':  # it knows no others
       self._devices = [self.engine.device]
     self.num_devices = len(self._devices)
-    self.is_on_accelerator = 'cpu' not in (
-      self.engine_name,
-      self._devices[0].platform,
-    )
+    self.is_on_accelerator = self._devices[0].platform != 'cpu'
     self._engines = [self.engine] + [
       make_engine(
         self.engine_name, graphdef, jax.device_put(params, device), draw

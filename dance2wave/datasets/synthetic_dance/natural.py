@@ -20,7 +20,11 @@ from dance2wave.datasets.synthetic_dance import (
   natural_manner,
 )
 from dance2wave.datasets.synthetic_dance.body import CHANNEL, CHANNELS
-from dance2wave.datasets.synthetic_dance.movement import RATE_HZ, Dance
+from dance2wave.datasets.synthetic_dance.movement import (
+  RATE_HZ,
+  SMOOTH_S,
+  Dance,
+)
 from dance2wave.datasets.synthetic_dance.natural_manner import (
   FREE,
   GAINS,
@@ -30,7 +34,6 @@ from dance2wave.datasets.synthetic_dance.natural_manner import (
 )
 from dance2wave.datasets.synthetic_dance.plan import Plan
 
-_SMOOTH_S = 0.016
 _MAX_SWAY_M, _MAX_SINK_M = 0.12, 0.38
 _BLEND_S = 0.2  # from section to section
 _PARTS = {
@@ -231,6 +234,6 @@ def dance(plan: Plan) -> Dance:
   sink = CHANNEL['sink']
   sink_N += np.maximum(angle_NC[:, sink] + 0.02, 0.0)
   angle_NC[:, sink] = np.minimum(sink_N, _MAX_SINK_M) - hop_N
-  angle_NC = _smoothed(angle_NC, _SMOOTH_S)
+  angle_NC = _smoothed(angle_NC, SMOOTH_S)
   ankle_N23[..., 1] += hop_N[:, None]
   return Dance(time_s, body.articulate(dancer, angle_NC, weight_N2, ankle_N23))
