@@ -157,3 +157,42 @@ def test_head_losses_are_zero_at_the_truth_and_ignore_what_is_unknown():
   }
   ignored = losses.head_losses(-heads, unknown)
   assert all(float(v) == 0.0 for v in ignored.values())
+  rhythm = {'beat', 'half_beat', 'phase'}
+  for key, of_it in (
+    ('beat_phase_BF', rhythm),
+    ('has_audio_B', {*wrong} - rhythm),
+  ):
+    one = losses.head_losses(-heads, batch | {key: unknown[key]})
+    assert {name for name, v in one.items() if float(v) == 0.0} == of_it
+
+
+def test_a_clip_of_many_labels_weighs_as_much_as_one_of_a_single_one():
+  label = jnp.array([[1.0, 0, 0, 0, 0], [0, 1, 1, 0, 1], [0, 0, 0, 0, 0]])
+  for row, wanted in zip(label[:, None], (np.log(5), np.log(5), 0.0)):
+    figures = losses.style_losses(jnp.zeros((1, 5)), row, row)
+    assert float(figures['style']) == pytest.approx(wanted, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+  'loss, flag',
+  [
+    (losses.timbre_loss, 'has_audio_B'),
+    (
+      lambda said, true, batch, whole: losses.features_loss(
+        said, batch | {'features_BFA': true}, whole
+      ),
+      'has_features_B',
+    ),
+  ],
+)
+def test_what_a_clip_does_not_have_is_not_asked_for(loss, flag):
+  """Of it, nor after the end of another clip."""
+  is_counted = jnp.array([[True] * 4, [True] * 3 + [False], [False] * 4])
+  batch = {
+    'valid_BF': is_counted | (jnp.arange(3) == 2)[:, None],
+    flag: jnp.arange(3) < 2,
+  }
+  true = jnp.zeros((3, 4, 2))
+  said = jnp.where(is_counted[..., None], 2.0, 100.0) * jnp.ones(2)[None, None]
+  (value,) = loss(said, true, batch, batch).values()
+  assert float(value) == pytest.approx(4.0, rel=1e-6)

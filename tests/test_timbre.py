@@ -100,6 +100,27 @@ def test_training_tells_as_many_true_bands_as_it_is_asked_to(share):
   np.testing.assert_array_equal(told, jnp.full_like(told, share))
 
 
+def test_the_likelihood_of_samples_does_not_bend_what_timbre_says():
+  options, key = options_with(train__true_bands=0.0), jax.random.key(0)
+  said = true = jnp.ones((4, 3, 2))
+
+  def total(said):
+    return bands.told_bands(options, key, said, true, WHOLE).sum()
+
+  np.testing.assert_array_equal(jax.grad(total)(said), jnp.zeros_like(said))
+
+
+@pytest.mark.parametrize('share', [0.0, 0.25, 0.9])
+def test_as_many_clips_as_asked_for_are_told_no_style(share):
+  """Within three standard deviations."""
+  options, label = options_with(train__style_dropout=share), jnp.ones((1000, 2))
+  told = np.asarray(prompts.drop_label(options, jax.random.key(0), label))
+  is_dropped = (told == 0).all(axis=1)
+  assert (told == ~is_dropped[:, None]).all()
+  bound = 3 * (share * (1 - share) / 1000) ** 0.5
+  assert abs(is_dropped.mean() - share) <= bound
+
+
 def test_only_whitened_sound_is_coloured_and_as_its_style_is_told():
   wave = make_wave(is_whitened=True)
   context = jax.random.normal(jax.random.key(0), (2, 6, 5))
@@ -140,8 +161,18 @@ def test_tempo_and_energy_of_a_batch_are_found():
   np.testing.assert_allclose(tempo[:-1], [70.0, 128.0, 170.0], rtol=1e-4)
   energy = prompts.true_energy_db(batch)
   np.testing.assert_allclose(energy[:-1], -20.0, atol=1e-4)
+  after_the_end = jnp.where(batch['valid_BF'], batch['loudness_BF'], 0.1)
+  same = prompts.true_energy_db(batch | {'loudness_BF': after_the_end})
+  np.testing.assert_array_equal(same, energy)
   assert jnp.isnan(tempo[-1]) and jnp.isnan(energy[-1])
   assert float(level_db(1.0)) == 0.0
+
+
+def test_what_is_no_tempo_of_a_dance_is_not_told_as_one():
+  bpm = [30.0, 41.0, 238.0, 300.0, 100.0]
+  tempo = prompts.true_tempo_bpm(options_with(), make_batch(bpm, 0.5))
+  nan = jnp.nan
+  np.testing.assert_allclose(tempo, [nan, 41.0, 238.0, nan, nan], rtol=1e-3)
 
 
 def test_controls_say_nothing_of_what_is_not_known_or_not_told():
