@@ -9,6 +9,7 @@ from dance2wave.datasets import targets
 from dance2wave.models import loudness as loudness_lib
 from dance2wave.models.dance2wave import Dance2Wave
 from dance2wave.models.layers import GatedConv, LocalAttention
+from dance2wave.models.parts import Draws
 from dance2wave.models.pose_transformer import PoseTransformer, share_look_ahead
 from dance2wave.models.wavenet import WaveNet, receptive_field
 
@@ -100,6 +101,30 @@ def test_attention_step_equals_the_whole_sequence(look_ahead, frames):
     np.where(valid[..., None], steps, 0),
     atol=1e-5,
   )
+
+
+@pytest.mark.parametrize(
+  'cls, sizes',
+  [
+    (GatedConv, {'kernel': 3, 'dilation': 1, 'look_ahead': 0}),
+    (
+      LocalAttention,
+      {'num_heads': 2, 'look_back': 2, 'look_ahead': 0, 'pose_rate_hz': 25},
+    ),
+  ],
+)
+def test_a_layer_of_which_all_is_dropped_adds_nothing_in_training(cls, sizes):
+  layer = make(cls, 4, dropout=1 - 1e-6, **sizes)
+  x = jax.random.normal(jax.random.key(0), (2, 6, 4))
+  valid = jnp.ones((2, 6), bool)
+
+  @jax.jit
+  def both(key):
+    return layer(x, valid, Draws(key)), layer(x, valid)
+
+  trained, played = both(jax.random.key(1))
+  np.testing.assert_array_equal(trained, x)
+  assert float(jnp.abs(played - x).max()) > 0.1
 
 
 def test_attention_in_blocks_equals_attention_at_once():

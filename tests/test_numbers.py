@@ -159,6 +159,29 @@ def test_gradients_that_are_no_numbers_change_nothing():
   assert_same_bits(after.opt_state, before.opt_state)
 
 
+@pytest.mark.parametrize('number', [0, 10**6])
+def test_a_step_draws_anew_and_its_weights_are_averaged(number):
+  """The first weights are forgotten sooner than `ema_decay` alone does."""
+
+  def loss_fn(params, batch, key):
+    return jnp.sum(params['w']) + jax.random.uniform(key), {}
+
+  train, optimizer = make_options().train, optax.sgd(1.0)
+  params, ema = {'w': jnp.ones(1)}, {'w': jnp.full(1, 5.0)}
+  before = state.TrainState(
+    jnp.int32(number), params, ema, optimizer.init(params)
+  )
+  made = functools.partial(step._update, lambda step: loss_fn, optimizer, train)
+  rest = {'x': jnp.ones(1)}, jax.random.key(0)
+  after, figures = made(before, *rest)
+  decay = train.ema_decay if number else 0.1
+  assert after.params['w'] == 0.0
+  np.testing.assert_allclose(after.ema['w'], decay * 5.0, rtol=1e-6)
+  _, again = made(before, *rest)
+  _, later = made(dataclasses.replace(before, step=after.step), *rest)
+  assert again['loss'] == figures['loss'] != later['loss']
+
+
 def poison_steps(monkeypatch, numbers):
   """Put a NaN into the sound of the batches of these steps."""
   real = pipeline.Pipeline.batch

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 from noise_models import params_of
 from small_config import options_with
 from test_mesh import random_batch
@@ -222,6 +223,42 @@ def test_a_joint_step_starts_with_the_true_past_and_leaves_it():
   plain = jax.jit(lambda: loss(KEY)[0])()
   assert float(fed_loss(0.0)) == pytest.approx(float(plain), rel=1e-6)
   assert abs(float(fed_loss(0.9)) - float(plain)) > 1e-5
+
+
+class Deaf(nnx.Module):
+  """A stand-in for a model of whose parts nothing is asked."""
+
+  wave = None
+
+
+@pytest.mark.parametrize('share, weight', [(0.0, 0.0), (0.25, 1.0), (0.9, 2.0)])
+def test_dances_are_dropped_and_heads_weigh_as_is_asked_for(
+  monkeypatch, share, weight
+):
+  """The dance of a clip is told whole or not at all."""
+  clips = 400
+  dances = jnp.arange(1.0, 1.0 + clips * 3 * 2).reshape(clips, 3, 2)
+
+  def listen(*_):
+    return dances, {'beat': jnp.array(3.0), 'style_accuracy': jnp.array(50.0)}
+
+  def hear(options, mesh, wave, context, *_):
+    return {'nll': jnp.array(7.0), 'told': context}
+
+  monkeypatch.setattr(step, '_listen_in_training', listen)
+  monkeypatch.setattr(step, '_losses_of_sound', hear)
+  options = options_with(
+    train__context_dropout=share, train__heads_weight=weight
+  )
+  batch = {'valid_BF': jnp.ones((clips, 3), bool)}
+  graphdef = nnx.split(Deaf())[0]
+  total, losses = step._joint_loss(options, graphdef, None, {}, batch, KEY)
+  assert float(total) == 7.0 + weight * 3.0
+  told = np.asarray(losses['told'])
+  is_dropped = np.all(told == 0, axis=(1, 2))
+  assert (told == dances * ~is_dropped[:, None, None]).all()
+  bound = 3 * (share * (1 - share) / clips) ** 0.5
+  assert abs(is_dropped.mean() - share) <= bound
 
 
 @pytest.mark.parametrize('key', ['past_dropout', 'time_jitter', 'self_fed'])
