@@ -1,17 +1,22 @@
 """Held-out figures are means over what they are asked of, and no more."""
 
 import dataclasses
+import functools
 import math
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 from noise_models import fill
 from small_config import options_with
+from test_mesh import random_batch
 
-from dance2wave.training import loop, sharding
+from dance2wave.models.pose_transformer import NUM_HEADS, PHASE
+from dance2wave.training import held_out, loop, sharding
 from dance2wave.training.held_out import mean_over_batches
+from dance2wave.training.losses import known, masked_mean
 from dance2wave.training.programs import make_programs
 
 
@@ -69,3 +74,59 @@ def test_no_clip_is_its_own_control(scored):
 def test_batches_weigh_as_much_as_they_know():
   rows = [{'style': (0.0, 0.0)}, {'style': (1.0, 3.0)}, {'style': (0.0, 1.0)}]
   assert mean_over_batches(rows) == {'style': 0.75}
+
+
+class Said(nnx.Module):
+  """A model whose heads are the first values of the motion."""
+
+  wave = None
+
+  def listen(self, motion_BFM, valid_BF):
+    return motion_BFM, motion_BFM[..., :NUM_HEADS]
+
+
+@pytest.fixture
+def said(monkeypatch):
+  """A batch of two clips, and a function from options to figures of `Said`.
+
+  Its likelihood is how the beats go with what it is told.
+  """
+
+  def nll(*_, context_BFC, batch, **__):
+    return masked_mean(context_BFC[..., 0] * batch['beat_BF'], known(batch))
+
+  monkeypatch.setattr(held_out, 'window_nll', nll)
+  monkeypatch.setattr(held_out.sequence, 'spread', lambda wave, mesh: wave)
+
+  def score(**changes):
+    options = options_with(train__batch_size=2, **changes)
+    step = held_out.make_eval_step(options, nnx.split(Said())[0], None)
+    return functools.partial(step, {})
+
+  batch = random_batch(options_with(train__batch_size=2))
+  batch['valid_BF'][:] = batch['has_audio_B'][:] = True
+  return batch | {'clip_index_B': np.arange(2)}, score
+
+
+@pytest.mark.parametrize(
+  'steps, names', [(0, ('beat', 'phase', 'onset')), (1, ('nll',))]
+)
+def test_the_control_is_the_dance_of_another_clip(said, steps, names):
+  batch, score = said
+  score = score(train__joint_steps=steps)
+  own = score(batch)
+  swapped = score(batch | {'motion_BFM': batch['motion_BFM'][::-1]})
+  for name in names:
+    control = float(own[f'{name}_shuffled_pose'][0])
+    assert control == pytest.approx(float(swapped[name][0]), rel=1e-5)
+    assert abs(control - own[name][0]) > 1e-3
+
+
+def test_the_cosine_of_the_phase_is_one_however_long_the_vector(said):
+  batch, score = said
+  angle = 2 * np.pi * batch['beat_phase_BF']
+  length = np.linspace(0.5, 5.0, 50)[None]
+  batch['motion_BFM'][..., PHASE] = length * np.cos(angle)
+  batch['motion_BFM'][..., PHASE + 1] = length * np.sin(angle)
+  figures = score(train__joint_steps=0)(batch)
+  assert float(figures['phase_cosine'][0]) == pytest.approx(1.0, abs=1e-4)

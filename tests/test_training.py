@@ -1,20 +1,24 @@
 """The real loop on a shrunken real config: resume, meshes, cropping."""
 
+import dataclasses
 import json
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flashing import flashing_clip
 from small_config import options_with
 
 from configs import debug, wavenet_large
 from dance2wave import options as options_lib
 from dance2wave import pipeline
+from dance2wave.datasets import augment
 from dance2wave.errors import InputError
 from dance2wave.pose.features import MOTION_DIM
 from dance2wave.training import cost, loop, sharding, step, window, workdir
-from dance2wave.training.programs import make_programs
+from dance2wave.training.programs import Programs, make_programs
+from dance2wave.training.state import TrainState
 
 
 def make_options(data_dir, **changes):
@@ -116,7 +120,7 @@ def test_bfloat16_computes_and_keeps_float32_parameters(data_dir, tmp_path):
   assert all(np.isfinite(v) for v in losses(tmp_path).values())
 
 
-@pytest.mark.parametrize('start', [0, 7, 30])
+@pytest.mark.parametrize('start', [0, 7, 30, 'last'])
 def test_window_keeps_sound_and_context_together(data_dir, start):
   """Bugs 2 and 3 of the predecessor: crops apart, shapes that do not fit.
 
@@ -134,6 +138,8 @@ def test_window_keeps_sound_and_context_together(data_dir, start):
     'valid_BF': jnp.ones((1, frames), bool),
     'has_audio_B': jnp.array([True]),
   }
+  if start == 'last':
+    (start,) = np.asarray(window.last_start(options, batch)).tolist()
   mesh, starts = sharding.make_mesh(1, 1), jnp.array([start])
   cut = window.cut_window(options, mesh, context, None, batch, starts)
   count = cut['context'].shape[1] - 1
@@ -151,6 +157,20 @@ def test_window_keeps_sound_and_context_together(data_dir, start):
   np.testing.assert_array_equal(
     cut['mask'][0], np.arange(count * hop) >= lead * hop
   )
+
+
+def test_the_start_of_a_crop_is_drawn_as_often_as_a_lead_of_frames():
+  options, frames = make_options('', wave__layers_per_cycle=10), 50
+  lead, clips = options.receptive_frames, 20_000
+  valid = jnp.ones((clips, frames), bool).at[-1, 5:].set(False)
+  starts = window.draw_start(options, jax.random.key(0), {'valid_BF': valid})
+  assert starts[-1] == 0  # of a clip that is shorter than a window
+  last = frames - options.window_frames - 1
+  shares = np.bincount(starts, minlength=last + 1) / clips
+  places = lead + last + 1
+  wanted = np.where(np.arange(last + 1) == 0, lead + 1, 1) / places
+  assert lead > 1 and shares.shape == wanted.shape
+  np.testing.assert_allclose(shares, wanted, atol=4 * (places * clips) ** -0.5)
 
 
 def test_large_config_has_the_sizes_that_it_says():
@@ -215,3 +235,68 @@ def test_a_worn_past_differs_by_gain_and_noise_and_its_targets_do_not():
   assert noises.min() < 0.01 and 0.08 < noises.max() < 0.11
   nothing = window._worn(plain, key, past)
   np.testing.assert_allclose(nothing, clean, atol=1e-7)
+
+
+def test_only_crops_that_are_trained_on_are_augmented(monkeypatch):
+  monkeypatch.setattr(loop, 'open_split', lambda *_: [flashing_clip(3.0)])
+  for split, asked in (('train', True), ('train', False), ('validation', True)):
+    options = make_options('', dataset__is_augmented=asked)
+    made = loop.make_pipeline(options, split).augmentation
+    assert (made != augment.NONE) == (split == 'train' and asked)
+
+
+SPLITS = {'train': 3, 'validation': 4}
+
+
+class Fed:
+  """A stand-in for the batches of a split, which tell which one it is."""
+
+  source = ()
+
+  def __init__(self, split):
+    self._split = split
+
+  def batch(self, step):
+    return {'clip_index_B': np.array([SPLITS[self._split]])}
+
+  def iterate(self, start, then):
+    return (then(self.batch(step)) for step in range(start, 99))
+
+
+def test_the_averaged_weights_are_scored_on_clips_that_are_held_out(
+  monkeypatch, tmp_path
+):
+  """Of a run, and of a run that is found finished."""
+  scored = []
+
+  def step_once(state, batch, key):
+    params, ema = {'w': state.params['w'] + 1}, {'w': state.ema['w'] + 10}
+    step = state.step + 1
+    figures = {'loss': 0.0, 'skipped': False, 'grad_norm': 0.0}
+    return dataclasses.replace(
+      state, step=step, params=params, ema=ema
+    ), figures
+
+  def evaluate(params, batch):
+    scored.append((float(params['w']), int(batch['clip_index_B'][0])))
+    return {'nll': (params['w'], 1.0)}
+
+  def make_state(key=None):
+    start = {'w': jnp.zeros(())}
+    return TrainState(jnp.int32(0), start, start, start)
+
+  mesh = sharding.make_mesh(1, 1)
+  made = Programs(
+    None,
+    make_state,
+    sharding.with_shardings(jax.eval_shape(make_state), mesh),
+    dict.fromkeys((False, True), step_once),
+    evaluate,
+  )
+  monkeypatch.setattr(loop, 'make_programs', lambda *_: made)
+  monkeypatch.setattr(loop, 'make_pipeline', lambda _, split, mesh: Fed(split))
+  options = make_options('', train__pose_steps=1, train__joint_steps=1)
+  for _ in range(2):
+    trained = loop.train(options, tmp_path)
+    assert trained.figures == {'nll': 20.0} and trained.params['w'] == 20.0
+  assert scored == [(20.0, SPLITS['validation'])] * 2
