@@ -104,6 +104,7 @@ def get_config(dataset='synthetic_dance'):
   config.wave.is_levelled = True
   config.wave.is_whitened = True
   config.wave.hears_heads = True
+  config.wave.hears_pulse = True
   config.wave.num_bands = 24
   config.wave.context_stack = 0
 

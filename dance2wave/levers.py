@@ -28,10 +28,12 @@ def _levers() -> dict[str, Lever]:
   add(
     'rhythm heads',
     heads_not_heard={'wave.hears_heads': False},
+    pulse_not_heard={'wave.hears_pulse': False},
     no_heads={
       'train.pose_steps': 0,
       'train.heads_weight': 0.0,
       'wave.hears_heads': False,
+      'wave.hears_pulse': False,
       'wave.is_levelled': False,
       'wave.is_whitened': False,
       'wave.num_bands': 0,

@@ -43,6 +43,8 @@ class WaveOptions:
       colour; see `models/envelope.py`.
     hears_heads: whether it is given the activations of the rhythm heads
       beside the context.
+    hears_pulse: whether it is given the pulse that these agree on from the
+      start of the dance on; see `models/pulse.py`.
     num_bands: mel bands whose levels a `Timbre` tells it; 0 for none.
     context_stack: layers of a `ContextStack` over frames before it, which
       reaches back 2^layers - 1 frames; 0 for none.
@@ -62,6 +64,7 @@ class WaveOptions:
   num_bands: int = 0
   context_stack: int = 0
   is_whitened: bool = False
+  hears_pulse: bool = False
 
   @property
   def dilations(self) -> tuple[int, ...]:

@@ -14,7 +14,6 @@ from dance2wave.models.loudness import gain
 from dance2wave.models.pose_transformer import (
   HEADS,
   LOUDNESS,
-  activate_heads,
 )
 
 # Programs take up to so many pose frames in a call. How many is told when
@@ -83,8 +82,7 @@ def _start(graphdef, params, style_B, controls_BN):
   )
   return {
     'style': style_B,
-    'pose': model.pose.start(batch),
-    'stack': model.context_stack.start(batch),
+    'heard': model.start_listening(batch),
     'held': held,
     'controls': controls_BN,
   }
@@ -92,12 +90,9 @@ def _start(graphdef, params, style_B, controls_BN):
 
 def _one_frame(model, style_strength, motion_BM, valid_B, state):
   """Take one frame; return what is held after it, and the state."""
-  context, heads, valid, pose = model.pose.step(
-    motion_BM, valid_B, state['pose'], state['controls']
+  context, activations, valid, heard = model.listen_on(
+    motion_BM, valid_B, state['controls'], state['heard']
   )
-  activations = activate_heads(heads)
-  context = model.join(context, heads, valid)
-  context, stack = model.context_stack.step(context, valid, state['stack'])
   levels = model.wave.colours_on_style(
     context[:, None], state['style'], style_strength
   )[:, 0]
@@ -109,7 +104,7 @@ def _one_frame(model, style_strength, motion_BM, valid_B, state):
     return jnp.where(is_new, new, old)
 
   held = Heard(*map(hold, now, state['held']))
-  return state | {'pose': pose, 'stack': stack, 'held': held}
+  return state | {'heard': heard, 'held': held}
 
 
 def _run(graphdef, style_strength, params, motion_FBM, valid_FB, count, state):

@@ -83,6 +83,7 @@ def make_model(options: Options, motion_dim: int, key) -> Dance2Wave:
     pose=pose,
     wave=wave,
     hears_heads=options.wave.hears_heads,
+    hears_pulse=options.wave.hears_pulse,
     match=match_sizes(options),
     context_stack=options.wave.context_stack,
     rngs=nnx.Rngs(key),

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
+from dance2wave.models.dance2wave import num_told
 from dance2wave.models.parts import WHOLE, Draws, Part
-from dance2wave.models.pose_transformer import NUM_HEADS
 from dance2wave.options import Options
 from dance2wave.training import sequence, sharding
 from dance2wave.training.bands import bands_and_loss
@@ -54,7 +54,8 @@ def described(options, model, context_BFC, batch, part=WHOLE):
 
 def silent_context(options, batch):
   """Return a context that says nothing, for a WaveNet without a dance."""
-  width = options.pose.width + NUM_HEADS * options.wave.hears_heads
+  wave = options.wave
+  width = options.pose.width + num_told(wave.hears_heads, wave.hears_pulse)
   shape = (*batch['valid_BF'].shape, width)
   return jnp.zeros(shape, options.train.compute_dtype)
 
