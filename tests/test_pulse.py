@@ -4,9 +4,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
+from small_config import options_with
 
 from dance2wave.models import pulse
 from dance2wave.models.pose_transformer import NUM_HEADS, PHASE
+from dance2wave.sampling.listen import Listener
+from dance2wave.training.step import split_model
 
 RATE_HZ = 50
 BEAT, HALF, COS, SIN = range(pulse.NUM_PULSE)
@@ -133,3 +137,28 @@ def test_no_gradient_flows_through_it():
     return jnp.sum(pulse.follow(heads_BFH, valid_BF, RATE_HZ))
 
   assert not jax.grad(call)(jnp.asarray(heads_BFH)).any()
+
+
+def test_a_dance_is_heard_in_training_as_when_sound_is_drawn():
+  options = options_with(wave__context_stack=1, pose__look_ahead_s=0.9)
+  graphdef, init = split_model(options, 5)
+  params = jax.jit(init)(jax.random.key(0))
+  # Heads that say something from the start.
+  params['pose']['heads']['kernel'] *= 30.0
+  motion_BFM = np.random.default_rng(0).normal(size=(2, 90, 5)).astype('f4')
+  valid_BF = np.arange(90) < np.array([[90], [70]])
+
+  listener = Listener(graphdef, params)
+  ahead = listener.look_ahead
+  late = [(0, 0), (0, ahead), (0, 0)]
+  heard, _ = listener.run(
+    np.moveaxis(np.pad(motion_BFM, late), 1, 0),
+    np.pad(valid_BF, late[:2]).T,
+    listener.start(2),
+  )
+  context_BFC = np.moveaxis(heard.context_FBC[ahead:], 1, 0)
+  model = nnx.merge(graphdef, params)
+  expected_BFC = np.asarray(model.listen(motion_BFM, valid_BF)[0])
+  np.testing.assert_allclose(
+    context_BFC[valid_BF], expected_BFC[valid_BF], atol=2e-4
+  )
