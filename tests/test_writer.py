@@ -1,10 +1,12 @@
 import json
+import pathlib
 import struct
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tensorboardX import record_writer
 from tensorboardX.proto.event_pb2 import Event
 
 from dance2wave.training.writer import MetricWriter
@@ -135,3 +137,16 @@ def test_other_processes_write_nothing(tmp_path):
     writer.write_audio(1, 'clip', np.zeros(8), 8000)
     writer.write_image(1, 'plot', np.zeros((2, 2, 3)))
   assert not (tmp_path / 'run').exists()
+
+
+def test_a_full_disk_is_an_error_and_no_wait(tmp_path, monkeypatch):
+  full = pathlib.Path('/dev/full')
+  monkeypatch.setattr(record_writer, 'open_file', lambda _: full.open('wb'))
+  writer = MetricWriter(tmp_path)
+  with pytest.raises(OSError, match='No space left'):
+    for step in range(1000):  # Some of them are held back.
+      writer.write_scalars(step, {'loss': 1.0, 'rate': 2.0})
+  assert len(read_lines(tmp_path)) == step + 1
+  with pytest.raises(OSError, match='No space left'):
+    writer.close()
+  writer.close()

@@ -4,9 +4,13 @@ import json
 import math
 import os
 import pathlib
+import socket
+import time
 from collections.abc import Mapping
 
 import numpy as np
+
+_FLUSH_S = 60.0  # what TensorBoard may be behind
 
 
 def _plain(name, value):
@@ -73,36 +77,81 @@ class MetricWriter:
     self._lines.flush()
     for name, value in plain.items():
       if value is not None:
-        self._board().add_scalar(name, value, step)
+        self._board().add(step, _summary().scalar(name, value))
 
   def write_audio(self, step: int, tag: str, samples_T, rate: int) -> None:
     """Write a mono waveform (T,) in [-1, 1] at `rate` Hz to TensorBoard."""
     if self._active:
       samples = np.clip(np.asarray(samples_T, np.float32), -1.0, 1.0)
-      self._board().add_audio(tag, samples, step, sample_rate=rate)
+      self._board().add(step, _summary().audio(tag, samples, rate))
 
   def write_image(self, step: int, tag: str, rgb_HWC) -> None:
     """Write a picture (H, W, 3), uint8 or in [0, 1], to TensorBoard."""
     if self._active:
       image = np.asarray(rgb_HWC)
-      self._board().add_image(tag, image, step, dataformats='HWC')
+      picture = _summary().image(tag, image, dataformats='HWC')
+      self._board().add(step, picture)
 
   def close(self) -> None:
     """Write what is still held back; writing again opens new files."""
-    if self._lines is not None:
-      self._lines.close()
-    if self._tensorboard is not None:
-      self._tensorboard.close()
+    files = self._lines, self._tensorboard
     self._lines = self._tensorboard = None
+    for file in files:
+      if file is not None:
+        file.close()
 
   def _board(self):
     """Return the TensorBoard writer, made at the first use."""
     if self._tensorboard is None:
-      from tensorboardX import SummaryWriter
-
-      folder = str(self.path.parent / 'tensorboard')
-      self._tensorboard = SummaryWriter(folder, purge_step=self._purge_step)
+      folder = self.path.parent / 'tensorboard'
+      self._tensorboard = _Board(folder, self._purge_step)
     return self._tensorboard
+
+
+def _summary():
+  from tensorboardX import summary
+
+  return summary
+
+
+class _Board:
+  """A file of TensorBoard's events.
+
+  `SummaryWriter` leaves writing to a thread, and waits without end for one that
+  a full disk has killed. Here the caller gets the error.
+
+  Args:
+    folder: where the file is to be.
+    purge_step: what older files say of it and of later steps is forgotten.
+  """
+
+  def __init__(self, folder: pathlib.Path, purge_step: int | None):
+    from tensorboardX.proto.event_pb2 import Event, SessionLog
+    from tensorboardX.record_writer import RecordWriter
+
+    folder.mkdir(parents=True, exist_ok=True)
+    name = f'events.out.tfevents.{int(time.time())}.{socket.gethostname()}'
+    self._make_event = Event
+    self._file = RecordWriter(str(folder / name))
+    self._flushed_s = time.monotonic()
+    self._write(0, file_version='brain.Event:2')
+    if purge_step is not None:
+      begin = SessionLog(status=SessionLog.START)
+      self._write(purge_step, session_log=begin)
+
+  def add(self, step, summary):
+    """Write scalars, sounds or pictures of a step."""
+    self._write(step, summary=summary)
+    if time.monotonic() - self._flushed_s > _FLUSH_S:
+      self._file.flush()
+      self._flushed_s = time.monotonic()
+
+  def close(self):
+    self._file.close()
+
+  def _write(self, step, **what):
+    event = self._make_event(step=int(step), wall_time=time.time(), **what)
+    self._file.write(event.SerializeToString())
 
 
 def rewind_lines(path: pathlib.Path, step: int) -> None:
