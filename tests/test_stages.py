@@ -123,6 +123,24 @@ def test_a_new_run_starts_from_both(pose_run, audio_run, data_dir, capsys):
   assert '% of all values' in str(coverages[0])
 
 
+def test_a_run_that_is_in_its_pose_stage_has_no_sound_yet(monkeypatch):
+  options = options_with(train__pose_steps=40, train__joint_steps=10)
+  for made, is_sound in ((30, False), (40, False), (41, True)):
+    so_far = warm_start.so_far(options, made)
+    assert so_far.train.pose_steps + so_far.train.joint_steps == made
+    assert warm_start.is_trained(so_far, 'wave/taps') == is_sound
+    assert warm_start.is_trained(so_far, 'pose/embed/kernel')
+    run = options, 'graph', 'params', made
+    monkeypatch.setattr(warm_start, '_load', lambda _, run=run: run)
+    if is_sound:
+      assert warm_start.load_player('folder') == run[:3]
+    else:
+      with pytest.raises(
+        InputError, match=f'made {made} of its 40 .* no sound'
+      ):
+        warm_start.load_player('folder')
+
+
 def test_rows_of_other_labels_are_left(audio_run, data_dir):
   folder = str(audio_run[0])
   options = make_options(

@@ -44,6 +44,11 @@ def load_ema(folder: pathlib.Path) -> tuple[Options, object, dict]:
     InputError: the folder is no workdir, holds no checkpoint yet, or one of
       another model.
   """
+  return _load(folder)[:3]
+
+
+def _load(folder) -> tuple[Options, object, dict, int]:
+  """Do what `load_ema` does; return the checkpoint's step as well."""
   options = workdir.read_options(folder)
   graphdef, init = step.split_model(options, MOTION_DIM)
   abstract = jax.eval_shape(init, jax.random.key(0))
@@ -51,28 +56,46 @@ def load_ema(folder: pathlib.Path) -> tuple[Options, object, dict]:
   mesh = sharding.mesh_of(jax.local_devices()[:1], 1, 1)
   abstract = sharding.with_shardings(abstract, mesh)
   with Checkpoints(folder / 'checkpoints', max_to_keep=None) as checkpoints:
-    if checkpoints.latest_step() is None:
+    made = checkpoints.latest_step()
+    if made is None:
       raise InputError(
         f'{folder} holds no checkpoint yet; expected a run that has saved one; '
         f'train it with python -m dance2wave.main --workdir={folder}'
       )
     config = to_dict(options)
-    return options, graphdef, checkpoints.restore_ema(abstract, config=config)
+    params = checkpoints.restore_ema(abstract, made, config=config)
+  return options, graphdef, params, made
+
+
+def so_far(options: Options, step: int) -> Options:
+  """Return the options of a run as if what is made at a step were all of it."""
+  pose_steps = min(step, options.train.pose_steps)
+  joint_steps = step - pose_steps
+  steps = {'pose_steps': pose_steps, 'joint_steps': joint_steps}
+  train = dataclasses.replace(options.train, **steps)
+  return dataclasses.replace(options, train=train)
 
 
 def load_player(folder: pathlib.Path) -> tuple[Options, object, dict]:
   """Do what `load_ema` does, of a run that has trained sound for dances.
 
   Raises:
-    InputError: as `load_ema` does, or the run has trained none.
+    InputError: as `load_ema` does, or the run has trained none, or none yet.
   """
-  options, graphdef, params = load_ema(folder)
+  options, graphdef, params, made = _load(folder)
   if not options.samples_dances:
     raise InputError(
       f'--workdir={folder} has trained no sound for dances '
       f'(train.joint_steps={options.train.joint_steps}, '
       f'train.is_audio_only={options.train.is_audio_only}); expected a run of '
       f'both; train one with --config.train.init_from="(\'{folder}\',)"'
+    )
+  if not so_far(options, made).samples_dances:
+    raise InputError(
+      f'--workdir={folder} has made {made} of its {options.train.pose_steps} '
+      'steps of poses alone, and has trained no sound yet; expected some of '
+      f'its {options.train.joint_steps} steps of both; let it go on with '
+      f'python -m dance2wave.main --workdir={folder}'
     )
   return options, graphdef, params
 
@@ -183,12 +206,12 @@ def warm_start(
   total = sum(leaf.size for leaf in params.values())
   for place in options.train.init_from:
     folder = pathlib.Path(place).expanduser().absolute()
-    their_options, _, theirs = load_ema(folder)
+    their_options, _, theirs, made = _load(folder)
     both = (their_options, options)
     trained = {
       name: value
       for name, value in _by_name(theirs).items()
-      if is_trained(their_options, name)
+      if is_trained(so_far(their_options, made), name)
     }
     taken = {
       k: v for k, v in trained.items() if _fit(folder, both, k, v, params)
