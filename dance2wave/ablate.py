@@ -49,7 +49,7 @@ def main(argv: list[str]) -> None:
         f'{argv[1:] or "--config is missing"}; expected flags only; give '
         '--config=configs/wavenet.py'
       )
-    from dance2wave import ablation, options
+    from dance2wave import ablation, ablation_table, options
     from dance2wave.levers import LEVERS
 
     output = pathlib.Path(_OUTPUT.value).absolute()
@@ -62,7 +62,7 @@ def main(argv: list[str]) -> None:
       _NUM_CLIPS.value,
     )
     failed = ablation.run(tasks, _JOBS.value)
-    table = ablation.format_table(tasks)
+    table = ablation_table.format_table(tasks)
     (output / 'table.md').write_text(table + '\n')
     print(table)
     if failed:

@@ -4,24 +4,24 @@
                                                  │
                levers of sampling alone share it ┘
 
-Every run is a process of its own, confined to its share of the cores.
+Every run is a process of its own, confined to its share of the cores where the
+system can do that.
 """
 
 import concurrent.futures
+import contextlib
 import copy
 import dataclasses
 import hashlib
 import json
-import math
 import multiprocessing
 import os
 import pathlib
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-import numpy as np
 import tqdm
 
 from dance2wave import options as options_lib
@@ -30,6 +30,9 @@ from dance2wave.levers import LEVERS
 from dance2wave.options import Options
 
 _BASE = 'as it is'
+# In the folder of a run.
+_LOG, _SPENT = 'log.txt', 'processor.json'
+_COUNT_S = 5.0
 # Of a finished lever; what is written beside them is for people.
 FIGURES = {
   'beat_f70': 'F70',
@@ -174,84 +177,96 @@ def plan(
   return tasks
 
 
-def _score(task: Task) -> dict[str, float]:
-  """Return the figures of a finished run on the validation split."""
-  from dance2wave import counterfactuals, evaluation, experiment
-  from dance2wave.metrics import ruler, whole_set
-  from dance2wave.metrics.style_classifier import StyleClassifier
-  from dance2wave.sampling import offline
-  from dance2wave.training import warm_start
-
-  trained, graphdef, params = warm_start.load_ema(task.workdir)
-  options = dataclasses.replace(trained, sample=task.options.sample)
-  clips = experiment.read_clips(options, 'validation')
-  began = time.process_time()
-  generator = offline.Generator(
-    options, graphdef, params, offline.make_draw(options)
-  )
-  sounds = experiment.sample_clips(generator, clips)
-  seconds = time.process_time() - began
-  rates = options.sample_rate_hz, options.pose_rate_hz
-  scored = [evaluation.scored(c, a, *rates) for c, a in zip(clips, sounds)]
-  measured = [ruler.measure(clip, clip.audio_T) for clip in scored]
-  rows, heard = zip(*measured)
-  figures = {
-    key: float(np.nanmean([row[key] for row in rows]))
-    for key in ('beat_f70', 'beat_f35', 'tempo_acc1', 'loudness_motion')
-  }
-  figures |= whole_set.of_the_set(scored, rows, heard)
-  if task.classifier.exists():
-    listener = StyleClassifier.load(task.classifier)
-    poses = [clip.clip.pose_FJD for clip in clips]
-    asked = counterfactuals.ask_styles(options, generator, poses, listener)
-    if obeyed := listener.is_heard(*asked):
-      figures['style_obeyed'] = float(np.mean(obeyed))
-  return figures | {'seconds_sample': seconds}
-
-
 def _end_with_the_parent() -> None:
   multiprocessing.parent_process().join()
   os._exit(1)
 
 
+@contextlib.contextmanager
+def _counting(folder: pathlib.Path) -> Iterator[None]:
+  """Keep the processor seconds of a run, over all its sessions, in a file.
+
+  It is written as the run goes, so that a session that is killed counts but
+  for its last `_COUNT_S`. Nothing is counted of a run that is finished, nor of
+  one with sessions that were not.
+  """
+  from dance2wave.training import workdir
+
+  path, before, done = folder / _SPENT, 0.0, threading.Event()
+  if path.exists():
+    before = json.loads(path.read_text())['seconds_train']
+  elif workdir.has_checkpoints(folder):
+    done.set()
+  if (folder / 'result.json').exists() or done.is_set():
+    yield
+    return
+
+  def count():
+    is_done = False
+    while not is_done:
+      is_done = done.wait(_COUNT_S)
+      seconds = before + time.process_time()
+      workdir.write_json(path, {'seconds_train': seconds})
+
+  counter = threading.Thread(target=count, daemon=True)
+  counter.start()
+  try:
+    yield
+  finally:
+    done.set()
+    counter.join()
+
+
 def _train_and_score(tasks: Sequence[Task]) -> None:
   """Do tasks that share a run; what they print goes to a file."""
-  from dance2wave import compiled, experiment
+  from dance2wave import ablation_score, compiled, experiment
   from dance2wave.training.workdir import write_json
 
   threading.Thread(target=_end_with_the_parent, daemon=True).start()
   folder = tasks[0].workdir
   folder.mkdir(parents=True, exist_ok=True)
-  with open(folder / 'log.txt', 'a', buffering=1) as log:
-    sys.stdout = sys.stderr = log
-    compiled.keep_compiled_programs()
-    # A run ends with sounds of the test split; validation is what counts here.
-    quick = dataclasses.replace(
-      tasks[0].options.sample, num_clips=2, num_videos=0
-    )
+  # Open to the end of the process, which prints what went wrong.
+  sys.stdout = sys.stderr = open(folder / _LOG, 'a', buffering=1)  # noqa: SIM115
+  print(f'{tasks[0].lever}, seed {tasks[0].seed}')
+  compiled.keep_compiled_programs()
+  # A run ends with sounds of the test split; validation is what counts here.
+  quick = dataclasses.replace(
+    tasks[0].options.sample, num_clips=2, num_videos=0
+  )
+  with _counting(folder):
     figures = experiment.run(
       dataclasses.replace(tasks[0].options, sample=quick), folder
     )
-    spent = folder / 'processor.json'
-    if not spent.exists():
-      write_json(spent, {'seconds_train': time.process_time()})
-    figures = json.loads(spent.read_text()) | {
-      key: figures[key] for key in (*FIGURES, 'num_steps') if key in figures
-    }
-    for task in tasks:
-      write_json(task.result, figures | _score(task))
+  figures = {
+    key: figures[key]
+    for key in (*FIGURES, 'num_steps')
+    if key in figures and key != 'seconds_train'  # by the wall, of a session
+  }
+  if (folder / _SPENT).exists():
+    figures |= json.loads((folder / _SPENT).read_text())
+  for task in tasks:
+    scored = ablation_score.score(
+      task.workdir, task.options.sample, task.classifier
+    )
+    write_json(task.result, figures | scored)
 
 
 def _in_a_process(tasks: Sequence[Task], cores: Sequence[int]) -> str:
   """Do tasks in a process of its own; return what went wrong, or ''."""
-  os.sched_setaffinity(0, cores)  # of this thread, which a child inherits
+  if cores:
+    os.sched_setaffinity(0, cores)  # of this thread, which a child inherits
   context = multiprocessing.get_context('spawn')
   process = context.Process(target=_train_and_score, args=(tasks,))
   process.start()
   process.join()
   if process.exitcode == 0:
     return ''
-  return f'exit status {process.exitcode}; see {tasks[0].workdir / "log.txt"}'
+  problem, log = f'exit status {process.exitcode}', tasks[0].workdir / _LOG
+  if log.exists():
+    lines = log.read_text(errors='replace').split('\n')
+    said = [line for line in lines if line.strip()]
+    problem = ': '.join([problem, *said[-1:]])
+  return f'{problem}; see {log}'
 
 
 def run(tasks: Sequence[Task], jobs: int) -> dict[str, str]:
@@ -279,7 +294,9 @@ def run(tasks: Sequence[Task], jobs: int) -> dict[str, str]:
   for task in tasks:
     if not task.result.exists():
       by_run.setdefault(task.workdir, []).append(task)
-  cores = sorted(os.sched_getaffinity(0))
+  cores = []
+  if hasattr(os, 'sched_getaffinity'):  # Not on macOS.
+    cores = sorted(os.sched_getaffinity(0))
   free, failed = [cores[n::jobs] or cores for n in range(jobs)], {}
 
   def do(group):
@@ -296,31 +313,3 @@ def run(tasks: Sequence[Task], jobs: int) -> dict[str, str]:
       if problem:
         failed[f'{group[0].lever}, seed {group[0].seed}'] = problem
   return failed
-
-
-def _cell(values: Sequence[float]) -> str:
-  known = [v for v in values if v is not None and math.isfinite(v)]
-  if not known:
-    return '-'
-  digits = 0 if max(map(abs, known)) >= 20 else 3
-  text = f'{np.mean(known):.{digits}f}'
-  if len(known) == 1:
-    return text
-  return f'{text} [{min(known):.{digits}f}, {max(known):.{digits}f}]'
-
-
-def format_table(tasks: Sequence[Task]) -> str:
-  """Return a Markdown table: a lever a row, means and ranges over seeds."""
-  by_lever = {}
-  for task in tasks:
-    if task.result.exists():
-      figures = json.loads(task.result.read_text())
-      by_lever.setdefault(task.lever, []).append(figures)
-  header = ['group', 'what', 'seeds', 'steps', *FIGURES.values()]
-  lines = [f'| {" | ".join(header)} |', '|---' * len(header) + '|']
-  for lever, found in by_lever.items():
-    steps = ' or '.join({f'{row["num_steps"]}' for row in found})
-    cells = [_cell([row.get(key) for row in found]) for key in FIGURES]
-    row = [LEVERS[lever].group, lever, str(len(found)), steps, *cells]
-    lines.append(f'| {" | ".join(row)} |')
-  return '\n'.join(lines)

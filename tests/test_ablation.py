@@ -2,6 +2,7 @@
 
 import functools
 import json
+import os
 
 import pytest
 from command_line import assert_one_line
@@ -9,7 +10,7 @@ from command_line import run as run_command
 from small_config import options_with
 
 from configs import wavenet
-from dance2wave import ablation, options
+from dance2wave import ablation, ablation_table, options
 from dance2wave.errors import InputError
 from dance2wave.levers import LEVERS
 from dance2wave.training import cost
@@ -88,7 +89,9 @@ def test_an_ablation_is_run_and_gone_on_with(tmp_path):
   tasks = plan(tmp_path, 'style as learned', share=0.1)
   found = json.loads(tasks[1].result.read_text())
   assert found['num_steps'] == 2 and 0 <= found['beat_f70'] <= 1
-  assert found['seconds_train'] > 0 and 'style_obeyed' in found
+  assert 'style_obeyed' in found
+  spent = json.loads((tasks[1].workdir / 'processor.json').read_text())
+  assert found['seconds_train'] == spent['seconds_train'] > 0
   table = (tmp_path / 'table.md').read_text()
   assert [line.split('|')[2].strip() for line in table.splitlines()] == [
     'what',
@@ -99,16 +102,43 @@ def test_an_ablation_is_run_and_gone_on_with(tmp_path):
   assert [task.result.exists() for task in tasks] == [True, True]
   tasks[1].result.write_text(json.dumps(found | {'beat_f70': 0.123}))
   assert not ablation.run(tasks, jobs=1)
-  assert '| 0.123 |' in ablation.format_table(tasks)
+  assert '| 0.123 |' in ablation_table.format_table(tasks)
 
 
-def test_runs_that_fail_are_named(tmp_path):
+def test_runs_that_fail_are_named(tmp_path, monkeypatch):
+  for name in ('sched_getaffinity', 'sched_setaffinity'):
+    monkeypatch.delattr(os, name, raising=False)  # macOS has neither
   of_nothing = {'train__init_from': (str(tmp_path / 'nothing'),)}
   tasks = plan(tmp_path, 'clean past', share=0.1, **of_nothing)
+  spent = tasks[1].workdir / 'processor.json'
+  spent.parent.mkdir(parents=True)
+  spent.write_text('{"seconds_train": 1000.0}')
   failed = ablation.run(tasks[1:], jobs=1)
   assert list(failed) == ['clean past, seed 0']
-  assert 'log.txt' in failed['clean past, seed 0']
+  problem = failed['clean past, seed 0']
+  assert 'InputError' in problem and 'nothing holds no' in problem
+  log = (spent.parent / 'log.txt').read_text()
+  assert problem.endswith('log.txt') and log.startswith('clean past, seed 0\n')
+  assert 'Traceback (most recent call last)' in log
+  # What the session cost is added to those before it, though it failed.
+  assert 1000 < json.loads(spent.read_text())['seconds_train'] < 1100
   assert not tasks[1].result.exists()
+
+
+def test_sessions_that_were_not_counted_leave_no_count(tmp_path):
+  (tmp_path / 'checkpoints' / '5').mkdir(parents=True)
+  with ablation._counting(tmp_path):
+    pass
+  assert not (tmp_path / 'processor.json').exists()
+
+
+def test_a_finished_run_costs_no_more(tmp_path):
+  spent = tmp_path / 'processor.json'
+  spent.write_text('{"seconds_train": 7.0}')
+  (tmp_path / 'result.json').write_text('{}')
+  with ablation._counting(tmp_path):
+    pass
+  assert json.loads(spent.read_text()) == {'seconds_train': 7.0}
 
 
 def test_a_missing_config_is_one_line():
