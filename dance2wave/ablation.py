@@ -23,6 +23,7 @@ import time
 from collections.abc import Iterator, Sequence
 
 import tqdm
+from absl import logging
 
 from dance2wave import options as options_lib
 from dance2wave.errors import InputError
@@ -92,14 +93,14 @@ def _digest(values) -> str:
 
 
 def changed(values: dict, changes) -> Options:
-  """Return the options of a nested config with flat keys changed."""
+  """Return the options of a nested config with the changes of a lever."""
   values = copy.deepcopy(values)
   for key, value in changes.items():
     *groups, name = key.split('.')
     at = values
     for group in groups:
       at = at[group]
-    at[name] = value
+    at[name] = value(at[name]) if callable(value) else value
   return options_lib.parse(values)
 
 
@@ -110,11 +111,16 @@ def _cost(options: Options) -> tuple[float, float]:
   return tuple(cost.matrix_flops(options, is_joint=j) for j in (False, True))
 
 
+def _at_least_one(there: int, wanted: float) -> int:
+  """Return whole steps of a stage, 0 where there is no such stage."""
+  return max(1, round(wanted)) if there else 0
+
+
 def _at_cost(spent: tuple[float, float], lever: Options) -> Options:
   """Return the lever's options with as many steps as cost so much.
 
-  Each stage costs what is given for it; a lever without a first stage spends
-  all on the second.
+  Each stage costs what is given for it, or one step; a lever without a first
+  stage spends all on the second.
   """
   pose, joint = spent
   if not lever.train.pose_steps:
@@ -122,8 +128,8 @@ def _at_cost(spent: tuple[float, float], lever: Options) -> Options:
   of_pose, of_joint = _cost(lever)
   train = dataclasses.replace(
     lever.train,
-    pose_steps=round(pose / of_pose),
-    joint_steps=round(joint / of_joint),
+    pose_steps=_at_least_one(lever.train.pose_steps, pose / of_pose),
+    joint_steps=_at_least_one(lever.train.joint_steps, joint / of_joint),
   )
   return dataclasses.replace(lever, train=train)
 
@@ -141,13 +147,15 @@ def plan(
   Args:
     options: the config that is changed.
     output: folder of all tasks.
-    levers: names of `LEVERS`; the config as it is comes first in any case.
+    levers: names of `LEVERS`; the config as it is comes first in any case,
+      and those that change nothing of it are left out.
     seeds: of each.
     share: of the config's steps that are trained.
     num_clips: of the validation split that are scored.
 
   Raises:
-    InputError: an unknown lever, or one that the config does not allow.
+    InputError: an unknown lever, or one that the config does not allow; a
+      config whose runs end without a dance that is played.
   """
   unknown = [name for name in levers if name not in LEVERS]
   if unknown:
@@ -155,10 +163,17 @@ def plan(
       f'lever {unknown[0]!r} is unknown; expected some of '
       f'{", ".join(LEVERS)}; correct --levers'
     )
+  if not options.samples_dances:
+    raise InputError(
+      'the config trains no WaveNet on dances, and what it learns cannot be '
+      'scored; expected train.joint_steps > 0 and no train.is_audio_only; '
+      'give --config=configs/wavenet.py'
+    )
+  pose, joint = options.train.pose_steps, options.train.joint_steps
   train = dataclasses.replace(
     options.train,
-    pose_steps=max(1, round(share * options.train.pose_steps)),
-    joint_steps=max(1, round(share * options.train.joint_steps)),
+    pose_steps=_at_least_one(pose, share * pose),
+    joint_steps=_at_least_one(joint, share * joint),
   )
   sample = dataclasses.replace(options.sample, num_clips=num_clips)
   base = dataclasses.replace(options, train=train, sample=sample)
@@ -168,12 +183,15 @@ def plan(
   for name in dict.fromkeys((_BASE, *levers)):
     changes = LEVERS[name].changes
     lever = changed(values, changes)
+    if name != _BASE and lever == base:
+      logging.warning('lever %r changes nothing here and is left out', name)
+      continue
     if any(not key.startswith('sample.') for key in changes):
       lever = _at_cost(spent, lever)
-    tasks += [
-      Task(name, seed, dataclasses.replace(lever, seed=seed), output)
-      for seed in seeds
-    ]
+    for seed in seeds:
+      drawn = dataclasses.replace(lever.sample, seed=seed)
+      seeded = dataclasses.replace(lever, seed=seed, sample=drawn)
+      tasks.append(Task(name, seed, seeded, output))
   return tasks
 
 
@@ -275,7 +293,12 @@ def run(tasks: Sequence[Task], jobs: int) -> dict[str, str]:
   Args:
     tasks: from `plan`.
     jobs: runs at a time.
+
+  Raises:
+    InputError: no tasks.
   """
+  if not tasks:
+    raise InputError('no tasks; expected a seed or more; give --seeds=0,1,2')
   from dance2wave import evaluation, experiment
 
   options, output = tasks[0].options, tasks[0].output

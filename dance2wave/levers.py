@@ -11,11 +11,17 @@ class Lever:
 
   Attributes:
     group: of the table in which it stands.
-    changes: flat config keys and their values.
+    changes: flat config keys and their values, or functions of the values
+      that the config has.
   """
 
   group: str
   changes: Mapping[str, object]
+
+
+def _one_less(layers: int) -> int:
+  """Return the layers of half the dilations; one stays one."""
+  return max(1, layers - 1)
 
 
 def _levers() -> dict[str, Lever]:
@@ -42,7 +48,7 @@ def _levers() -> dict[str, Lever]:
   add(
     'what the WaveNet leans on',
     clean_past={'train.past_noise': 0.0, 'train.past_gain_db': 0.0},
-    a_fifth_of_the_noise={'train.past_noise': 0.02},
+    a_fifth_of_the_noise={'train.past_noise': lambda noise: noise / 5},
     past_dropout={'train.past_dropout': 0.2},
     time_jitter={'train.time_jitter': 0.12},
     self_fed={'train.self_fed': 0.5},
@@ -57,7 +63,7 @@ def _levers() -> dict[str, Lever]:
   add(
     'what it is told',
     no_bands={'wave.num_bands': 0, 'wave.is_whitened': False},
-    half_the_bands={'wave.num_bands': 12},
+    half_the_bands={'wave.num_bands': lambda bands: (bands + 1) // 2},
     sound_not_whitened={'wave.is_whitened': False},
     said_bands={'train.true_bands': 0.0},
     sound_not_levelled={'wave.is_levelled': False},
@@ -75,10 +81,10 @@ def _levers() -> dict[str, Lever]:
   )
   add(
     'WaveNet',
-    receptive_field_64_ms={'wave.layers_per_cycle': 9},
-    receptive_field_256_ms={'wave.layers_per_cycle': 11},
+    half_the_receptive_field={'wave.layers_per_cycle': _one_less},
+    twice_the_receptive_field={'wave.layers_per_cycle': lambda n: n + 1},
     two_cycles_of_8={'wave.num_cycles': 2, 'wave.layers_per_cycle': 8},
-    kernel_3={'wave.kernel': 3, 'wave.layers_per_cycle': 9},
+    kernel_3={'wave.kernel': 3, 'wave.layers_per_cycle': _one_less},
     channels_32={'wave.residual': 32, 'wave.gate': 32},
     channels_64={'wave.residual': 64, 'wave.gate': 64},
     mixture={'wave.output': 'mixture'},
@@ -86,7 +92,7 @@ def _levers() -> dict[str, Lever]:
   add(
     'steps',
     adam={'train.optimizer': 'adam'},
-    twice_the_sound={'train.audio_crop_s': 0.48},
+    twice_the_sound={'train.audio_crop_s': lambda crop_s: 2 * crop_s},
   )
   add(
     'sampling',

@@ -9,7 +9,7 @@ from command_line import assert_one_line
 from command_line import run as run_command
 from small_config import options_with
 
-from configs import wavenet
+from configs import debug, wavenet, wavenet_large
 from dance2wave import ablation, ablation_table, options
 from dance2wave.errors import InputError
 from dance2wave.levers import LEVERS
@@ -43,6 +43,84 @@ def test_every_lever_changes_the_default_config(name):
   assert (options.to_dict(lever) == values) == (not LEVERS[name].changes)
 
 
+# What levers that are relative to the config do to configs/wavenet.py.
+ON_THE_DEFAULT = {
+  'a fifth of the noise': {'train.past_noise': 0.02},
+  'half the bands': {'wave.num_bands': 12},
+  'half the receptive field': {'wave.layers_per_cycle': 9},
+  'twice the receptive field': {'wave.layers_per_cycle': 11},
+  'kernel 3': {'wave.kernel': 3, 'wave.layers_per_cycle': 9},
+  'twice the sound': {'train.audio_crop_s': 0.48},
+}
+
+
+@pytest.mark.parametrize('name', ON_THE_DEFAULT)
+def test_relative_levers_of_the_default_are_what_was_measured(name):
+  values = options.to_dict(options.parse(wavenet.get_config()))
+  lever = ablation.changed(values, LEVERS[name].changes)
+  same = ablation.changed(values, ON_THE_DEFAULT[name])
+  # As JSON: of this the digest is made.
+  assert json.dumps(options.to_dict(lever)) == json.dumps(options.to_dict(same))
+
+
+@pytest.mark.parametrize('config', [debug, wavenet_large])
+def test_relative_levers_do_what_they_say_to_other_configs(config):
+  base = options.parse(config.get_config())
+  values = options.to_dict(base)
+
+  def lever(name):
+    return ablation.changed(values, LEVERS[name].changes)
+
+  def share(name):
+    fields = (sum(o.wave.dilations) + 1 for o in (lever(name), base))
+    return next(fields) / next(fields)
+
+  assert lever('twice the sound').train.audio_crop_s == (
+    2 * base.train.audio_crop_s
+  )
+  assert 2 * lever('half the bands').wave.num_bands == base.wave.num_bands
+  assert share('half the receptive field') == pytest.approx(0.5, rel=1e-3)
+  assert share('twice the receptive field') == pytest.approx(2, rel=1e-3)
+  assert share('kernel 3') == pytest.approx(0.5, rel=1e-3)  # twice as wide
+
+
+def test_levers_that_change_nothing_are_left_out_with_a_line(tmp_path, caplog):
+  tasks = plan(tmp_path, 'one block', 'style as learned')
+  assert [task.lever for task in tasks] == ['as it is', 'style as learned']
+  (line,) = caplog.messages
+  assert "'one block'" in line
+
+
+def test_stages_that_a_config_does_without_stay_out(tmp_path):
+  tasks = plan(tmp_path, 'channels 32', share=0.1, train__pose_steps=0)
+  steps = [task.options.train for task in tasks]
+  assert [train.pose_steps for train in steps] == [0, 0]
+  assert steps[0].joint_steps == 1
+
+
+def test_a_lever_that_costs_more_trains_a_step_of_each_stage(tmp_path):
+  _, lever = plan(tmp_path, 'channels 64', share=0.1)
+  assert lever.options.train.pose_steps == 1
+  assert lever.options.train.joint_steps == 1
+
+
+@pytest.mark.parametrize(
+  'change',
+  [
+    {'train__joint_steps': 0},
+    {'train__is_audio_only': True, 'train__pose_steps': 0},
+  ],
+)
+def test_a_config_that_plays_no_dances_is_refused(tmp_path, change):
+  with pytest.raises(InputError, match=r'no WaveNet on dances.*joint_steps'):
+    plan(tmp_path, **change)
+
+
+def test_no_seeds_are_refused():
+  with pytest.raises(InputError, match=r'no tasks.*--seeds'):
+    ablation.run([], jobs=1)
+
+
 @pytest.mark.parametrize('name', ['channels 32', 'no heads', 'one block'])
 def test_a_lever_trains_for_what_the_config_costs(tmp_path, name):
   many = {'train__pose_steps': 300, 'train__joint_steps': 300}
@@ -57,6 +135,7 @@ def test_levers_of_sampling_share_a_run_and_seeds_do_not(tmp_path):
   assert workdirs['style as learned', 0] == workdirs['as it is', 0]
   assert len({*workdirs.values()}) == 4
   assert len({task.result for task in tasks}) == 6
+  assert [task.options.sample.seed for task in tasks] == [0, 1] * 3
 
 
 @pytest.mark.parametrize(
