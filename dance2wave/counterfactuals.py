@@ -5,6 +5,8 @@ random numbers, so that what differs is the dance. Beside each figure stands
 what a sound gets that does not notice, and that of another dance.
 """
 
+import dataclasses
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -21,6 +23,7 @@ from dance2wave.metrics import embedding, follow, sound
 from dance2wave.metrics.beat_detector import detect_beats
 from dance2wave.metrics.groups import next_of_others
 from dance2wave.metrics.report_tables import Figure
+from dance2wave.metrics.ruler import groups_of
 from dance2wave.metrics.style_classifier import StyleClassifier
 from dance2wave.options import Options
 from dance2wave.pipeline import EvalClip
@@ -42,6 +45,7 @@ class _Dances:
     options: of the model.
     generator: of sounds.
     poses: of each dance.
+    groups: of each dance; a figure is a mean over these.
     others: another dance for each, None where there is none.
     plain: sounds of the dances as they are.
     beats: of these.
@@ -50,7 +54,8 @@ class _Dances:
   def __init__(self, options, generator, clips):
     self.options, self.generator = options, generator
     self.poses = [clip.clip.pose_FJD for clip in clips]
-    self.others = next_of_others([clip.clip.group for clip in clips])
+    self.groups = groups_of([clip.clip for clip in clips])
+    self.others = next_of_others(self.groups)
     self.plain = self.play()
     self.beats = self.hear(self.plain)
 
@@ -69,6 +74,11 @@ class _Dances:
   def beside_chance(self, compare, after_SC):
     """Compare beats after changes with those before, and beside chance."""
     return follow.beside_chance(compare, self.beats, after_SC, self.others)
+
+  def figure(self, key, name, found, better, unit, what) -> Figure:
+    """Return a figure over the dances; see `follow.make_figure`."""
+    given = key, name, found, better, unit, what
+    return follow.make_figure(*given, self.groups)
 
   def loudness_db(self, sounds: Sounds) -> list[float]:
     """Return the loudness of each sound."""
@@ -93,7 +103,7 @@ def measure(
   figures = _shift_figures(dances) + _stretch_figures(dances)
   mirrored_beats = dances.hear(dances.play(mirrored))
   figures.append(
-    follow.make_figure(
+    dances.figure(
       'mirror_f70',
       'mirrored dancer: same beats',
       dances.beside_chance(follow.same_beats, [mirrored_beats]),
@@ -122,7 +132,7 @@ def _shift_figures(dances: _Dances) -> list[Figure]:
     for which in (False, True)
   )
   return [
-    follow.make_figure(
+    dances.figure(
       'shift_residual_ms',
       'dance shifted: what is left of the shift of the beats',
       residuals_ms,
@@ -130,7 +140,7 @@ def _shift_figures(dances: _Dances) -> list[Figure]:
       'ms',
       'median distance from the shift',
     ),
-    follow.make_figure(
+    dances.figure(
       'shift_slope',
       'dance shifted by d: beats shift by',
       slopes,
@@ -148,7 +158,7 @@ def _stretch_figures(dances: _Dances) -> list[Figure]:
   ]
   compare = follow.stretches_of_beats(STRETCHES)
   return [
-    follow.make_figure(
+    dances.figure(
       'stretch_slope',
       'dance stretched: beat interval stretches',
       dances.beside_chance(compare, after_SC),
@@ -168,7 +178,7 @@ def _loudness_figures(dances: _Dances) -> list[Figure]:
     return {'': changed_db - plain_db, 'unchanged': plain_db - plain_db}
 
   return [
-    follow.make_figure(
+    dances.figure(
       'still_db',
       'still body: louder by',
       louder_db(still),
@@ -176,7 +186,7 @@ def _loudness_figures(dances: _Dances) -> list[Figure]:
       'dB',
       'one pose held, the first in which the most joints are seen',
     ),
-    follow.make_figure(
+    dances.figure(
       'grown_db',
       f'movement {GROWTH} times as large: louder by',
       louder_db(grown),
@@ -197,7 +207,7 @@ def _asked_figures(dances: _Dances) -> list[Figure]:
   asked = [follow.other_octave_bpm(beats_s) for beats_s in dances.beats]
   heard = dances.hear(dances.play(tempo_bpm=asked))
   return [
-    follow.make_figure(
+    dances.figure(
       'energy_slope',
       'energy asked for: loudness follows',
       {'': slopes, 'unchanged': 0 * slopes},
@@ -206,7 +216,7 @@ def _asked_figures(dances: _Dances) -> list[Figure]:
       f'change of loudness from {ENERGIES_DB[0]:g} to {ENERGIES_DB[1]:g} dB, '
       'as a share of it; 1 is right',
     ),
-    follow.make_figure(
+    dances.figure(
       'other_octave_obeyed',
       'twice or half the tempo asked for: it is heard',
       dances.beside_chance(follow.is_other_octave, [heard]),
@@ -228,20 +238,20 @@ def _diversity_figure(dances: _Dances) -> Figure:
     embedding.diversity(embedding.embed(list(of_clip), rate_hz))
     for of_clip in zip(*takes)
   ]
-  found = {'': differences}
-  if len(dances.plain) > 1:
-    found['shuffled'] = [
-      embedding.diversity(embedding.embed(list(dances.plain), rate_hz))
-    ]
-  return follow.make_figure(
+  figure = dances.figure(
     'seed_diversity',
     'other seeds: how different the sounds of one dance are',
-    found,
+    {'': differences},
     '',
     '',
     f'mean distance of log-mel statistics over {NUM_SEEDS} seeds; shuffled is '
     'that of different dances',
   )
+  if len(dances.plain) == 1:
+    return figure
+  others = embedding.diversity(embedding.embed(list(dances.plain), rate_hz))
+  chance = {'shuffled': (others, math.nan, math.nan)}
+  return dataclasses.replace(figure, controls=chance)
 
 
 def ask_styles(
@@ -276,7 +286,7 @@ def _style_figures(dances: _Dances, classifier) -> list[Figure]:
     'unchanged': classifier.is_heard(dances.plain, asked),
   }
   return [
-    follow.make_figure(
+    dances.figure(
       'style_obeyed',
       'style asked for is heard',
       obeyed,
@@ -285,7 +295,7 @@ def _style_figures(dances: _Dances, classifier) -> list[Figure]:
       'by our classifier; every dance is asked for one style, so that chance '
       f'is {chance:.2f}',
     ),
-    follow.make_figure(
+    dances.figure(
       'style_f70',
       'style asked for: same beats',
       dances.beside_chance(follow.same_beats, [dances.hear(sounds)]),

@@ -153,3 +153,27 @@ def test_a_model_that_knows_no_style_of_the_dataset_is_asked_for_none():
   others = types.SimpleNamespace(styles=('kizomba', 'bachata'))
   given = options_with(), None, [np.zeros((4, 14, 3))], others
   assert counterfactuals.ask_styles(*given) == ([], [])
+
+
+def test_changed_dances_of_one_song_count_once(monkeypatch):
+  rng = np.random.default_rng(0)
+  poses = list(rng.uniform(size=(3, 60, 14, 3)).astype(np.float32))
+
+  def play(options, generator, poses, **asked):
+    # The less a dance moves, the softer its sound.
+    return [np.resize(p[..., 0].std(axis=1), 8000) for p in poses]
+
+  def figures(copies, group):
+    clips = [
+      types.SimpleNamespace(
+        pose_FJD=pose, clip_id=f'{copy}, {song}', group=group and str(song)
+      )
+      for copy in range(copies)
+      for song, pose in enumerate(poses)
+    ]
+    asked = options_with(), None, [types.SimpleNamespace(clip=c) for c in clips]
+    return counterfactuals._loudness_figures(counterfactuals._Dances(*asked))
+
+  monkeypatch.setattr(counterfactuals, 'play_poses', play)
+  assert figures(4, 'song') == figures(1, '')
+  assert figures(4, '') != figures(1, '')

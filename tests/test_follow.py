@@ -84,6 +84,21 @@ def test_the_other_octave_is_asked_for_where_it_can_be_heard():
   assert kept[:2] == [0, 1] and np.isnan(kept[2])
 
 
+def test_clips_of_one_song_make_no_interval_narrower():
+  songs = np.random.default_rng(0).normal(0.5, 0.2, 8)
+  names = [str(song) for song in range(8)]
+
+  def figure(copies):
+    values = list(songs) * copies
+    found = {'': values, 'shuffled': [0.3 - v for v in values]}
+    given = 'x', 'x', found, 'higher', '', 'x', names * copies
+    return follow.make_figure(*given)
+
+  alone, cut = figure(1), figure(8)
+  assert cut == alone
+  assert alone.high - alone.low > 0.1
+
+
 def test_the_next_of_another_group_is_taken():
   assert groups.next_of_others(['a', 'a', 'b', 'b', 'c']) == [2, 2, 4, 4, 0]
   assert groups.next_of_others(['a', 'a']) == [None, None]

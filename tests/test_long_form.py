@@ -66,3 +66,14 @@ def test_the_ends_are_scored_apart(monkeypatch):
   assert lost['two_minutes_f70_last'].value < 0.5
   shuffled, _, _ = right['two_minutes_f70'].controls['shuffled']
   assert shuffled < 0.6
+
+
+def test_chance_is_as_sure_as_its_dances_not_as_their_pairs():
+  """One dance of five spoils eight pairs of twenty."""
+  ticks_s = np.arange(0.1, 40, 0.5)
+  true = [ticks_s] * 4 + [ticks_s + 0.25]
+  value, low, high = long_form._of_others(true, true)
+  assert value == pytest.approx(0.6)
+  assert low < 0.4 and high == 1
+  value, low, high = long_form._of_others(true[:2], true[:2])
+  assert value == 1 and np.isnan([low, high]).all()

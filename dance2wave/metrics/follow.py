@@ -14,6 +14,7 @@ import numpy as np
 
 from dance2wave.metrics import statistics, timing
 from dance2wave.metrics.beat_detector import FASTEST_BPM, SLOWEST_BPM
+from dance2wave.metrics.groups import mean_of_each
 from dance2wave.metrics.report_tables import Figure
 
 TURNING_BPM, TEMPO_TOLERANCE = 105.0, 0.04
@@ -57,16 +58,18 @@ def make_figure(
   better: str,
   unit: str,
   what: str,
+  groups: Sequence[str],
 ) -> Figure:
-  """Return a figure over clips with its controls.
+  """Return a figure over groups of clips with its controls.
 
   Args:
     key, name, better, unit: of the figure.
     found: values of the clips by name, from `beside_chance`.
     what: one sentence.
+    groups: of each clip; see `ruler.groups_of`.
   """
   intervals = {
-    name: tuple(statistics.bootstrap_interval(values))[:3]
+    name: tuple(statistics.bootstrap_interval(mean_of_each(values, groups)))[:3]
     for name, values in found.items()
   }
   own = intervals.pop('')
