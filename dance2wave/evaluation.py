@@ -183,21 +183,24 @@ def measure_all(
   clips: Sequence[ruler.Scored], classifier: StyleClassifier | None
 ) -> tuple[list, list, dict[str, list]]:
   """Return figures and beats of each clip, and the figures of each control."""
-  tasks, owners = [], []
-  for index, clip in enumerate(clips):
-    tasks.append(_Task(clip, clip.audio_T, classifier))
-    owners.append(('', index))
-  for kind in CONTROLS:
-    for index, audio_T in enumerate(ruler.control_sounds(clips, kind)):
-      if audio_T is not None:
-        tasks.append(_Task(clips[index], audio_T, classifier))
-        owners.append((kind, index))
+  owners = []  # of the tasks that were begun; results are in their order
+
+  def tasks():
+    for kind in ('', *CONTROLS):
+      own = (clip.audio_T for clip in clips)
+      sounds = ruler.control_sounds(clips, kind) if kind else own
+      for index, audio_T in enumerate(sounds):
+        if audio_T is not None:
+          owners.append((kind, index))
+          yield _Task(clips[index], audio_T, classifier)
+
+  num_sounds = len(clips) + sum(ruler.num_controls(clips, k) for k in CONTROLS)
   found = {kind: [{} for _ in clips] for kind in ('', *CONTROLS)}
   heard = [np.zeros(0)] * len(clips)
   results = tqdm.tqdm(
-    ordered_map(_measure, tasks), total=len(tasks), desc='score', unit='sound'
+    ordered_map(_measure, tasks()), total=num_sounds, desc='score', unit='sound'
   )
-  for (kind, index), result in zip(owners, results):
+  for result, (kind, index) in zip(results, owners):
     if isinstance(result, WorkerDied):
       what = kind or 'its sound'
       name = clips[index].clip_id

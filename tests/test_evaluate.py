@@ -3,6 +3,7 @@
 import json
 import shutil
 import types
+import weakref
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ from warm_tool import WarmTool
 
 from dance2wave import changes, counterfactuals, evaluation
 from dance2wave.media import mux
+from dance2wave.metrics import ruler
+from dance2wave.metrics.controls import CONTROLS
 from dance2wave.pose.track import PoseTrack, write_pose_file
 
 
@@ -177,3 +180,37 @@ def test_changed_dances_of_one_song_count_once(monkeypatch):
   monkeypatch.setattr(counterfactuals, 'play_poses', play)
   assert figures(4, 'song') == figures(1, '')
   assert figures(4, '') != figures(1, '')
+
+
+def test_sounds_of_controls_are_made_when_their_turn_comes(monkeypatch):
+  """All at once, those of long clips would fill the memory."""
+  rng = np.random.default_rng(0)
+  clips = [
+    ruler.Scored(
+      str(number),
+      sound_T,
+      8000,
+      1.0,
+      np.zeros((50, 14, 3), np.float32),
+      50,
+      sound_T,
+      np.array([0.1, 0.6]),
+    )
+    for number, sound_T in enumerate(rng.normal(size=(6, 8000)))
+  ]
+  alive = []
+
+  def one_by_one(function, tasks):
+    for task in tasks:
+      alive.append(weakref.ref(task.audio_T))
+      is_own = any(task.audio_T is clip.audio_T for clip in clips)
+      num_alive = sum(ref() is not None for ref in alive[len(clips) :])
+      assert num_alive <= (0 if is_own else 2)
+      yield {'beat_f70': float(task.audio_T[40])}, np.zeros(0)
+
+  monkeypatch.setattr(evaluation, 'ordered_map', one_by_one)
+  rows, _, controls = evaluation.measure_all(clips, None)
+  assert rows == [{'beat_f70': float(clip.audio_T[40])} for clip in clips]
+  for kind in CONTROLS:
+    found = [{'beat_f70': t[40]} for t in ruler.control_sounds(clips, kind)]
+    assert controls[kind] == found

@@ -227,6 +227,13 @@ def _has_control(clip: Scored, other: Scored | None, kind: str) -> bool:
   return not kind.startswith('metronome') or len(clip.beats_s) >= MIN_BEATS
 
 
+def num_controls(clips: Sequence[Scored], kind: str) -> int:
+  """Return of how many clips `control_sounds` can make a control."""
+  places = next_of_others(groups_of(clips))
+  others = [None if place is None else clips[place] for place in places]
+  return sum(_has_control(c, other, kind) for c, other in zip(clips, others))
+
+
 def control_sounds(
   clips: Sequence[Scored], kind: str, seed: int = 0
 ) -> Iterator[np.ndarray | None]:
