@@ -2,13 +2,14 @@
 
 import contextlib
 import errno
+import itertools
 import keyword
 import os
 import signal
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 from absl import flags
 
@@ -200,3 +201,25 @@ def parse_flags(argv: list[str]) -> list[str]:
     return flags.FLAGS(argv)
   except (flags.Error, AttributeError, KeyError, TypeError, OSError) as error:
     raise InputError(f'{error}; correct the flag, or see --help') from error
+
+
+def check_heeded(heeds: Mapping[str, Sequence[str]], way: str) -> None:
+  """Refuse flags that the chosen way to use a tool would ignore.
+
+  Args:
+    heeds: flag that chooses a way -> flags that not every way heeds.
+    way: the flag that was given of these.
+
+  Raises:
+    InputError: a flag has a value and belongs to other ways alone.
+  """
+  for name in dict.fromkeys(itertools.chain(*heeds.values())):
+    flag = flags.FLAGS[name]
+    if flag.present and flag.value and name not in heeds[way]:
+      ways = ' or '.join(
+        f'--{w}' for w, names in heeds.items() if name in names
+      )
+      raise InputError(
+        f'--{name} with --{way}; expected it with {ways}, as nothing else '
+        'heeds it; drop it'
+      )

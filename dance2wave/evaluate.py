@@ -14,7 +14,7 @@ import pathlib
 
 from absl import app, flags, logging
 
-from dance2wave.errors import InputError, one_line_errors, parse_flags
+from dance2wave import errors
 
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Of a training run.')
 _AUDIO = flags.DEFINE_string('audio', None, 'Folder of sounds.')
@@ -37,12 +37,17 @@ _NUM_LONG = flags.DEFINE_integer(
 _MULTIHOST = flags.DEFINE_bool(
   'multihost', False, 'This is one of several processes that share the clips.'
 )
+_HEEDS = {
+  'workdir': ('multihost', 'num_changed', 'num_long'),
+  'controls': ('tfds_dir',),
+  **dict.fromkeys(('audio', 'videos'), ('poses',)),
+}
 
 
 def _output() -> pathlib.Path:
   if not _OUTPUT.value:
     what = 'expected a folder for the report; give --output=DIR'
-    raise InputError(f'--output is missing; {what}')
+    raise errors.InputError(f'--output is missing; {what}')
   return pathlib.Path(_OUTPUT.value)
 
 
@@ -60,41 +65,37 @@ def _model() -> tuple[pathlib.Path, dict]:
 
 
 def _folder() -> tuple[pathlib.Path, dict]:
-  from dance2wave import evaluation
+  from dance2wave import evaluated_folder
 
   output = _output()
   sounds = pathlib.Path(_AUDIO.value or _VIDEOS.value)
   dances = pathlib.Path(_POSES.value or _VIDEOS.value or sounds)
-  clips = evaluation.clips_of_folder(sounds, dances, _NUM_CLIPS.value)
-  return output, evaluation.write(output, f'Sounds of {sounds}', clips)
+  given = sounds, dances, _NUM_CLIPS.value
+  return output, evaluated_folder.write(output, *given)
 
 
 def _controls() -> tuple[pathlib.Path, dict]:
   from dance2wave import evaluation
 
   output = _output()
-  return output, evaluation.write_controls(
-    output, _CONTROLS.value, _DATA_DIR.value, _NUM_CLIPS.value
-  )
+  given = _CONTROLS.value, _DATA_DIR.value, _NUM_CLIPS.value
+  return output, evaluation.write_controls(output, *given)
 
 
 def main(argv: list[str]) -> None:
   """Score what the flags name; bad input is one line and exit status 2."""
-  with one_line_errors():
+  with errors.one_line_errors():
     given = [f for f in (_WORKDIR, _CONTROLS) if f.value]
-    given += [_AUDIO] if _AUDIO.value or _VIDEOS.value else []
+    folder = _AUDIO if _AUDIO.value else _VIDEOS
+    given += [folder] if folder.value else []
     if len(given) != 1 or len(argv) > 1:
-      raise InputError(
+      raise errors.InputError(
         f'{len(given)} things to score are named; expected one of --workdir, '
         '--audio with --poses or --videos, --videos, or --controls; give one'
       )
-    ways = {'workdir': _model, 'controls': _controls, 'audio': _folder}
-    if _MULTIHOST.value and given[0] is not _WORKDIR:
-      raise InputError(
-        f'--multihost with --{given[0].name}; expected --workdir, whose clips '
-        'processes share; drop it'
-      )
-    output, flat = ways[given[0].name]()
+    errors.check_heeded(_HEEDS, given[0].name)
+    ways = {'workdir': _model, 'controls': _controls}
+    output, flat = ways.get(given[0].name, _folder)()
     if not flat:  # The first process of several tells.
       return
     from dance2wave import evaluation
@@ -105,5 +106,5 @@ def main(argv: list[str]) -> None:
 
 if __name__ == '__main__':
   logging.set_verbosity(logging.WARNING)
-  with one_line_errors():
-    app.run(main, flags_parser=parse_flags)
+  with errors.one_line_errors():
+    app.run(main, flags_parser=errors.parse_flags)

@@ -6,7 +6,6 @@ a dataset's originals ────────┘
 """
 
 import dataclasses
-import glob
 import importlib.metadata
 import math
 import pathlib
@@ -23,8 +22,7 @@ from absl import logging
 from dance2wave.datasets import opening
 from dance2wave.datasets.workers import WorkerDied, ordered_map
 from dance2wave.errors import InputError
-from dance2wave.media.audio import read_audio
-from dance2wave.media.clip import Waveform, fit_samples, num_samples
+from dance2wave.media.clip import Waveform
 from dance2wave.metrics import report, ruler, showcase, whole_set
 from dance2wave.metrics.controls import CONTROLS
 from dance2wave.metrics.style_classifier import (
@@ -32,16 +30,12 @@ from dance2wave.metrics.style_classifier import (
   fit_style_classifier,
 )
 from dance2wave.pipeline import EvalClip, eval_clips
-from dance2wave.pose.clean import clean_pose
 from dance2wave.pose.features import motion_size
-from dance2wave.pose.source import POSE_SUFFIXES, holds_poses, read_pose
 from dance2wave.training.workdir import write_json
 
 SAMPLE_RATE_HZ, POSE_RATE_HZ = 16_000, 50
 NUM_CLIPS = 64  # that are scored of a split if nobody says how many
 _TRAIN_CLIPS = 360  # that the style classifier hears
-_AUDIO_SUFFIXES = ('.wav', '.flac', '.ogg', '.mp3', '.m4a')
-_VIDEO_SUFFIXES = ('.mp4', '.m4v', '.mov', '.mkv', '.webm', '.avi')
 _VERSIONS = ('jax', 'flax', 'numpy', 'scipy', 'librosa', 'mir_eval')
 
 
@@ -87,74 +81,6 @@ def clips_of_dataset(
     scored(clip, clip.audio_T, SAMPLE_RATE_HZ, POSE_RATE_HZ)
     for clip in eval_clips(source, num_clips=num_clips, **rates)
   ]
-
-
-def clips_of_folder(
-  sounds: pathlib.Path, dances: pathlib.Path, num_clips: int | None = None
-) -> list[ruler.Scored]:
-  """Return the first sounds of a folder with the dances of the same stems.
-
-  A video is a sound and a dance; its poses are found, or read from the pose
-  file of its stem. What cannot be read, or has no sound or no dance, is left
-  out with one line.
-
-  Raises:
-    InputError: no sound, or none that can be scored.
-  """
-  for folder in (sounds, dances):
-    if not folder.is_dir():
-      raise InputError(
-        f'{folder} is not a folder; expected one of sounds and one of poses or '
-        'videos; correct --audio, --poses or --videos'
-      )
-  known = (*_AUDIO_SUFFIXES, *_VIDEO_SUFFIXES)
-  paths = sorted(p for p in sounds.iterdir() if p.suffix.lower() in known)
-  if not paths:
-    raise InputError(
-      f'{sounds} holds no sound; expected files ending in {", ".join(known)}; '
-      'give another folder'
-    )
-  found, reason = [], ''
-  for path in tqdm.tqdm(paths[:num_clips], desc='read', unit='clip'):
-    try:
-      found.append(_of_file(path, dances))
-    except InputError as error:
-      reason = str(error)
-      logging.warning('left out: %s', reason)
-  if not found:
-    raise InputError(
-      f'none of the first {len(paths[:num_clips])} files of {sounds} can be '
-      f'scored; expected sounds with dances; the last one: {reason}'
-    )
-  return found
-
-
-def _dance_of(path: pathlib.Path, dances: pathlib.Path) -> pathlib.Path:
-  named = sorted(dances.glob(f'{glob.escape(path.stem)}.*'))
-  for suffix in (*POSE_SUFFIXES, *_VIDEO_SUFFIXES):
-    for dance in named:
-      is_such = dance.stem == path.stem and dance.suffix.lower() == suffix
-      if is_such and (suffix in _VIDEO_SUFFIXES or holds_poses(dance)):
-        return dance
-  raise InputError(
-    f'{path} has no dance in {dances}; expected {path.stem} as a pose file or '
-    'a video there; add it, or remove the sound'
-  )
-
-
-def _of_file(path: pathlib.Path, dances: pathlib.Path) -> ruler.Scored:
-  dance = _dance_of(path, dances)
-  audio_T = read_audio(path, SAMPLE_RATE_HZ).samples_T  # Poses take longer.
-  track = read_pose(dance)
-  wanted = num_samples(track.duration_s, SAMPLE_RATE_HZ)
-  return ruler.Scored(
-    clip_id=path.name,
-    audio_T=fit_samples(audio_T, wanted),
-    sample_rate_hz=SAMPLE_RATE_HZ,
-    duration_s=track.duration_s,
-    pose_FJD=clean_pose(track, POSE_RATE_HZ),
-    pose_rate_hz=POSE_RATE_HZ,
-  )
 
 
 def train_classifier(
@@ -250,6 +176,15 @@ def _player(clip: ruler.Scored, heard_s, figures) -> report.ReportClip:
   )
 
 
+def _chosen(rows: Sequence[Mapping[str, float]], num: int) -> list[int]:
+  """Return the worst clips and the best by beat F; then those without."""
+  scores = [row.get('beat_f70', math.nan) for row in rows]
+  known = [i for i, score in enumerate(scores) if math.isfinite(score)]
+  known.sort(key=lambda i: scores[i])
+  unknown = [i for i, score in enumerate(scores) if not math.isfinite(score)]
+  return [*dict.fromkeys([*known[: num - 1], *known[-1:], *unknown])][:num]
+
+
 def _facts(more: Mapping[str, object]) -> dict[str, object]:
   versions = {name: importlib.metadata.version(name) for name in _VERSIONS}
   return {
@@ -269,9 +204,12 @@ def write(
   classifier: StyleClassifier | None = None,
   counterfactuals: Sequence[report.Figure] = (),
   facts: Mapping[str, object] | None = None,
+  left_out: Mapping[str, str] | None = None,
   num_players: int = 3,
-) -> dict[str, float]:
+) -> dict[str, object]:
   """Score clips and write report.json and report.html into a folder.
+
+  `left_out` says by name why others are not among the clips.
 
   Returns:
     The figures of report.json.
@@ -293,12 +231,11 @@ def write(
   headline += whole_set.set_figures(of_the_set)
   facts = _facts({**(facts or {}), 'the set': of_the_set})
   flat = _flat([*headline, *counterfactuals]) | of_the_set
+  flat |= {'left_out': dict(left_out)} if left_out else {}
   output.mkdir(parents=True, exist_ok=True)
   write_json(output / 'report.json', flat)
-  order = sorted(range(len(clips)), key=lambda i: rows[i].get('beat_f70', 0))
   players = [
-    _player(clips[i], heard[i], rows[i])
-    for i in dict.fromkeys([*order[: num_players - 1], *order[-1:]])
+    _player(clips[i], heard[i], rows[i]) for i in _chosen(rows, num_players)
   ]
   report.write_report(
     output / 'report.html',
@@ -311,6 +248,7 @@ def write(
     clips=players,
     facts=facts,
     counterfactuals=counterfactuals,
+    left_out=left_out or {},
   )
   return flat
 
@@ -322,7 +260,8 @@ def write_controls(
   clips = clips_of_dataset(name, data_dir, 'test', num_clips or NUM_CLIPS)
   classifier = train_classifier(name, data_dir, SAMPLE_RATE_HZ)
   title = f'Originals and controls of {name}'
-  return write(output, title, clips, classifier=classifier)
+  facts = {'dataset': opening.contents([name], data_dir)}
+  return write(output, title, clips, classifier=classifier, facts=facts)
 
 
 def format_table(flat: Mapping[str, float]) -> str:

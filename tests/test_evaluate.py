@@ -11,7 +11,7 @@ from command_line import assert_one_line, run
 from small_config import options_with
 from warm_tool import WarmTool
 
-from dance2wave import changes, counterfactuals, evaluation
+from dance2wave import changes, counterfactuals, evaluated_folder, evaluation
 from dance2wave.media import mux
 from dance2wave.metrics import ruler
 from dance2wave.metrics.controls import CONTROLS
@@ -75,7 +75,26 @@ def test_a_video_is_its_own_dance_whatever_its_ending_looks_like(tmp_path):
   path = tmp_path / 'IMG_[1].MOV'
   mux.write_video(tmp_path / 'a.mov', grey_frames(9), np.arange(9) / 30)
   (tmp_path / 'a.mov').rename(path)
-  assert evaluation._dance_of(path, tmp_path) == path
+  assert evaluated_folder._dance_of(path, tmp_path) == path
+
+
+def test_a_video_of_a_name_that_another_has_is_its_own_dance(tmp_path):
+  paths = [tmp_path / f'dup.{suffix}' for suffix in ('mov', 'mp4', 'MOV')]
+  for path in paths:
+    path.touch()
+  for path in paths:
+    assert evaluated_folder._dance_of(path, tmp_path) == path
+  assert evaluated_folder._dance_of(tmp_path / 'dup.wav', tmp_path) == paths[1]
+  (tmp_path / 'dup.npz').touch()
+  assert evaluated_folder._dance_of(paths[0], tmp_path).suffix == '.npz'
+
+
+def test_clips_to_look_at_are_the_worst_and_the_best_of_those_with_beats():
+  scores = (0.5, np.nan, 0.9, 0.1, 0.7)
+  rows = [{'beat_f70': score} for score in scores]
+  assert evaluation._chosen(rows, 3) == [3, 0, 2]
+  assert evaluation._chosen([{}, *rows[1:3]], 3) == [2, 0, 1]
+  assert evaluation._chosen([{}] * 4, 3) == [0, 1, 2]
 
 
 def test_a_folder_of_videos_is_enough(evaluate, trained, tmp_path):
@@ -97,7 +116,9 @@ def test_a_folder_of_videos_is_enough(evaluate, trained, tmp_path):
   assert 'left out' in result.stderr and 'silent.mp4' in result.stderr
   flat = report_of(output)
   assert flat['num_clips'] == 2
-  assert len(evaluation.clips_of_folder(videos, videos, 1)) == 1
+  assert [*flat['left_out']] == ['silent.mp4']
+  clips, left_out = evaluated_folder.clips_of_folder(videos, videos, 1)
+  assert len(clips) == 1 and not left_out
   assert 'motion_alignment' in flat and 'beat_f70' not in flat
 
 
@@ -113,6 +134,10 @@ def test_a_folder_of_videos_is_enough(evaluate, trained, tmp_path):
     (['--workdir={tmp}', '--num_long=2'], ['config.json']),
     (['--workdir={tmp}', '--num_long=1'], ['num_long=1', '0, or 2 and more']),
     (['--controls=nothing', '--output={tmp}/o'], ["'nothing'"]),
+    (['--workdir=a', '--tfds_dir=b'], ['--tfds_dir with', 'with --controls']),
+    (['--workdir=a', '--poses=b'], ['--poses with', '--audio or --videos']),
+    (['--videos=a', '--num_changed=3'], ['--num_changed with --videos']),
+    (['--controls=a', '--num_long=3'], ['--num_long with --controls']),
   ],
 )
 def test_bad_commands_are_one_line(evaluate, arguments, words, tmp_path):

@@ -277,6 +277,23 @@ def test_what_was_not_measured_has_no_section(tmp_path):
   assert re.findall('<section id="(\\w+)"', text) == ['player', 'facts']
 
 
+def test_a_page_without_originals_promises_no_chance(tmp_path):
+  clip = example_clip(true_beats_s=np.zeros(0))
+  text = write_example(
+    tmp_path / 'r.html',
+    headline=[example_figure(controls={})],
+    clips=[clip],
+    counterfactuals=[],
+    left_out={'<b>.mp4': 'no sound & no dance'},
+  )
+  for promise in ('the controls reach', 'to luck', 'another control'):
+    assert promise not in text
+  assert 'no control stands' in text and '1 left out' in text
+  assert '<li>&lt;b&gt;.mp4: no sound &amp; no dance</li>' in text
+  (shown,) = clips_of(Page(text))
+  assert shown['heard'] and all(hit for _, hit in shown['heard'])
+
+
 @pytest.mark.parametrize(
   'room_bytes, kinds, notes',
   [

@@ -14,6 +14,7 @@ import json
 import math
 import pathlib
 import re
+import types
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -37,18 +38,13 @@ _MARKS = (
   ('control', 'another control'),
   ('fools', 'a control that fools the figure'),
 )
-_LEGEND = (
-  '<p class="legend">{}<span>↑ higher, ↓ lower is better</span></p>'.format(
-    ''.join(
-      f'<span><svg viewBox="0 0 24 24">{tables.mark(12, kind, text)}</svg>'
-      f'{text}</span>'
-      for kind, text in _MARKS
-    )
-  )
-)
 _COUNTERFACTUAL_CHANCE = (
   'Chance is the column “unchanged”: the same question asked of sounds that do '
   'not notice the change; and “shuffled”: of the sounds of other dances.'
+)
+_NO_CONTROLS = (
+  'What was played to these dances is not known, so that no control stands '
+  'beside the figures: nothing but what is “above chance” is told from it.'
 )
 _CLIPS_CHANCE = (
   'The last lines are all clips together and what chance gives: a clip that is '
@@ -56,8 +52,10 @@ _CLIPS_CHANCE = (
 )
 
 
-def _summary(headline: Sequence[Figure], num_clips: int) -> str:
-  """Return the line below the title."""
+def _summary(
+  headline: Sequence[Figure], num_clips: int, left_out: Mapping[str, str]
+) -> str:
+  """Return the line below the title, and what was left out and why."""
   fooled = sum(figure.is_fooled for figure in headline)
   text = f'{num_clips} clips, {len(headline)} figures'
   if fooled:
@@ -65,7 +63,27 @@ def _summary(headline: Sequence[Figure], num_clips: int) -> str:
       f'; {fooled} marked ✕, because a control that sees no dancer does as '
       'well as the original sound'
     )
-  return f'<p class="summary">{text}.</p>'
+  text = f'<p class="summary">{text}.</p>'
+  if not left_out:
+    return text
+  lines = (
+    f'<li>{tables.escape(name)}: {tables.escape(reason)}</li>'
+    for name, reason in left_out.items()
+  )
+  return (
+    f'{text}<details class="summary" open><summary>{len(left_out)} left out'
+    f'</summary><ul>{"".join(lines)}</ul></details>'
+  )
+
+
+def _legend(has_controls: bool) -> str:
+  marks = ''.join(
+    f'<span><svg viewBox="0 0 24 24">{tables.mark(12, kind, text)}</svg>'
+    f'{text}</span>'
+    for kind, text in (_MARKS if has_controls else _MARKS[:1])
+  )
+  better = '<span>↑ higher, ↓ lower is better</span>'
+  return f'<p class="legend">{marks}{better}</p>'
 
 
 def _chance(figures: Sequence[Figure]) -> str:
@@ -79,7 +97,9 @@ def _chance(figures: Sequence[Figure]) -> str:
         f'{tables.escape(figure.name)} is {chance} by chance and '
         f'{tables.number(float(figure.value))} here.'
       )
-  return 'Chance is what the controls reach, which have seen no dancer.'
+  if any(figure.controls for figure in figures):
+    return 'Chance is what the controls reach, which have seen no dancer.'
+  return _NO_CONTROLS
 
 
 def _section(key: str, title: str, body: str, chance: str) -> str:
@@ -98,7 +118,8 @@ def _figures(
     text += _section(
       'figures',
       'Figures',
-      _LEGEND + tables.figure_table(headline),
+      _legend(any(figure.controls for figure in headline))
+      + tables.figure_table(headline),
       _chance(headline),
     )
   if counterfactuals:
@@ -120,7 +141,9 @@ def _clips(
     return ''
   players = {str(clip_id): index for index, clip_id in enumerate(shown)}
   table = tables.clip_table(rows, headline, players)
-  return _section('clips', 'Clips', table, _CLIPS_CHANCE)
+  has_chance = any('shuffled' in figure.controls for figure in headline)
+  chance = _CLIPS_CHANCE if has_chance else 'The last line is all clips.'
+  return _section('clips', 'Clips', table, chance)
 
 
 def _fact(key: str, value: Any) -> str:
@@ -209,6 +232,7 @@ def write_report(
   clips: Sequence[ReportClip],
   facts: Mapping[str, Any],
   counterfactuals: Sequence[Figure] = (),
+  left_out: Mapping[str, str] = types.MappingProxyType({}),
 ) -> None:
   """Write a self-contained page of figures, clips and players.
 
@@ -226,6 +250,7 @@ def write_report(
     clips: those to look at and listen to.
     facts: command, machine, date, versions, config; mappings are folded away.
     counterfactuals: what the sound does when the dance is changed.
+    left_out: name -> why it is not among the clips.
 
   Raises:
     InputError: the file cannot be written.
@@ -234,7 +259,7 @@ def write_report(
   parts = {
     'policy': _policy(template),
     'title': tables.escape(title),
-    'summary': _summary(headline, len(rows)),
+    'summary': _summary(headline, len(rows), left_out),
     'figures': _figures(headline, counterfactuals),
     'facts': ''.join(_fact(key, value) for key, value in facts.items()),
   }

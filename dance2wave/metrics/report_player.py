@@ -133,7 +133,10 @@ def _ticks(sample_rate_hz: float) -> list[tuple[float, str]]:
 
 
 def _beats(clip: ReportClip) -> dict[str, list]:
-  """Return both kinds of beats as [seconds, 1 if it has its own partner]."""
+  """Return both kinds of beats as [seconds, 1 if it has its own partner].
+
+  Where no true beats are known, none that is heard is said to lack one.
+  """
   import mir_eval
 
   true_s, heard_s = (
@@ -142,6 +145,8 @@ def _beats(clip: ReportClip) -> dict[str, list]:
   )
   pairs = mir_eval.util.match_events(true_s, heard_s, _HIT_S)
   true_hits, heard_hits = {i for i, _ in pairs}, {k for _, k in pairs}
+  if not len(true_s):
+    heard_hits = set(range(len(heard_s)))
   return {
     'true': [[round(t, 4), int(i in true_hits)] for i, t in _items(true_s)],
     'heard': [[round(t, 4), int(i in heard_hits)] for i, t in _items(heard_s)],
