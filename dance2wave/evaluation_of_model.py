@@ -5,6 +5,7 @@ import pathlib
 
 from dance2wave import counterfactuals, evaluation, experiment, long_form
 from dance2wave import options as options_lib
+from dance2wave.datasets import opening
 from dance2wave.errors import InputError
 from dance2wave.sampling import offline
 from dance2wave.training import hosts, warm_start
@@ -72,5 +73,10 @@ def write(
     scored,
     classifier=classifier,
     counterfactuals=changed,
-    facts={'config': options_lib.to_dict(options)},
+    facts={
+      'dataset': opening.contents(
+        options.dataset.names, options.dataset.data_dir or None
+      ),
+      'config': options_lib.to_dict(options),
+    },
   )

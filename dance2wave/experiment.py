@@ -223,15 +223,19 @@ def _open_workdir(options, folder: pathlib.Path, stack) -> None:
   workdir.open_workdir(folder, options)
 
 
-def _open_datasets(options: Options) -> None:
+def _open_datasets(options: Options) -> dict:
   """Build what is not there, and see that all processes have the same.
+
+  Returns their versions, and how many clips their splits have.
 
   Only now do the others look for it: a disk of the network may go on saying for
   half a minute that what was looked for once is not there.
   """
   hosts.on_first(prepare_datasets, options)
   names, data_dir = options.dataset.names, options.dataset.data_dir or None
-  hosts.check_same(hosts.on_all(opening.contents, names, data_dir))
+  contents = hosts.on_all(opening.contents, names, data_dir)
+  hosts.check_same(contents)
+  return contents
 
 
 def _run(options: Options, folder: pathlib.Path, profile) -> dict:
@@ -245,7 +249,7 @@ def _run(options: Options, folder: pathlib.Path, profile) -> dict:
       )
     _report(figures, folder)
     return figures
-  _open_datasets(options)
+  contents = _open_datasets(options)
   trained = loop.train(options, folder, profile)
   figures = dict(trained.figures)
   if options.samples_dances:
@@ -256,7 +260,8 @@ def _run(options: Options, folder: pathlib.Path, profile) -> dict:
     'seconds_total': time.monotonic() - began,
   }
   if hosts.is_first():
-    workdir.write_json(result_path, figures | _versions())
+    about = {'dataset': contents, **_versions()}
+    workdir.write_json(result_path, figures | about)
   hosts.wait('result')
   _report(figures, folder)
   return figures

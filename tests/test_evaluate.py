@@ -51,6 +51,8 @@ def test_a_model_is_scored_and_its_dances_are_changed(trained):
   assert flat['beat_f35_original'] > 0.9
   assert {'shift_slope', 'still_db', 'style_obeyed'} <= flat.keys()
   assert f'{flat["beat_f70"]:.3f}' in result.stdout
+  page = (workdir / 'evaluation' / 'report.html').read_text()
+  assert 'synthetic_dance/debug version' in page
 
 
 def test_originals_are_scored_as_controls(evaluate, trained, tmp_path):
@@ -65,6 +67,8 @@ def test_originals_are_scored_as_controls(evaluate, trained, tmp_path):
   flat = report_of(tmp_path)
   assert flat['beat_f35'] > 0.9 > flat['beat_f35_delayed']
   assert flat['legacy_d2mgan_hit_is_fooled'] == 1
+  page = (tmp_path / 'report.html').read_text()
+  assert 'synthetic_dance/debug version' in page
 
 
 def grey_frames(count):

@@ -34,6 +34,7 @@ def test_main_prints_a_table_and_leaves_figures_and_videos(trained):
       assert 0 <= figures[key + suffix] <= 1
   for key in ('nll', 'nll_shuffled_pose', 'num_clips', 'seconds_total'):
     assert figures[key] > 0
+  assert any(name.endswith(' version') for name in figures['dataset'])
   assert f'{figures["beat_f70"]:.3f}' in printed
   (clip,) = (workdir / 'samples').glob('*.mp4')
   assert clip.with_suffix('.png').stat().st_size > 10_000
