@@ -310,6 +310,7 @@ def run(tasks: Sequence[Task], jobs: int) -> dict[str, str]:
       options.dataset.names[0],
       options.dataset.data_dir or None,
       options.sample_rate_hz,
+      options.pose_rate_hz,
     )
     if fitted:
       fitted.save(classifier)

@@ -21,7 +21,7 @@ _AUDIO = flags.DEFINE_string('audio', None, 'Folder of sounds.')
 _POSES = flags.DEFINE_string('poses', None, 'Folder of pose files.')
 _VIDEOS = flags.DEFINE_string('videos', None, 'Folder of videos.')
 _CONTROLS = flags.DEFINE_string('controls', None, 'Name of a built dataset.')
-_DATA_DIR = flags.DEFINE_string('tfds_dir', None, 'Where --controls was built.')
+_DATA_DIR = flags.DEFINE_string('tfds_dir', None, 'Where the dataset is now.')
 _OUTPUT = flags.DEFINE_string(
   'output', None, 'Folder of the report; WORKDIR/evaluation for a model.'
 )
@@ -38,7 +38,7 @@ _MULTIHOST = flags.DEFINE_bool(
   'multihost', False, 'This is one of several processes that share the clips.'
 )
 _HEEDS = {
-  'workdir': ('multihost', 'num_changed', 'num_long'),
+  'workdir': ('multihost', 'num_changed', 'num_long', 'tfds_dir'),
   'controls': ('tfds_dir',),
   **dict.fromkeys(('audio', 'videos'), ('poses',)),
 }
@@ -59,9 +59,9 @@ def _model() -> tuple[pathlib.Path, dict]:
   compiled.keep_compiled_programs(workdir if _MULTIHOST.value else None)
   output = pathlib.Path(_OUTPUT.value or workdir / 'evaluation')
   with hosts.joined(_MULTIHOST.value):
-    return output, evaluation_of_model.write(
-      workdir, output, _NUM_CLIPS.value, _NUM_CHANGED.value, _NUM_LONG.value
-    )
+    given = _NUM_CLIPS.value, _NUM_CHANGED.value, _NUM_LONG.value
+    given = workdir, output, *given, _DATA_DIR.value
+    return output, evaluation_of_model.write(*given)
 
 
 def _folder() -> tuple[pathlib.Path, dict]:

@@ -84,15 +84,18 @@ def clips_of_dataset(
 
 
 def train_classifier(
-  name: str, data_dir: str | None, sample_rate_hz: int
+  name: str, data_dir: str | None, sample_rate_hz: int, pose_rate_hz: int
 ) -> StyleClassifier | None:
-  """Return a classifier of a dataset's styles; None where it has too few."""
+  """Return a classifier of a dataset's styles; None where it has too few.
+
+  The rates are those of a model, of which one is a multiple of the other.
+  """
   source = opening.open_with_sound(name, data_dir, split='train')
   clips = list(
     eval_clips(
       source,
       sample_rate_hz=sample_rate_hz,
-      pose_rate_hz=POSE_RATE_HZ,
+      pose_rate_hz=pose_rate_hz,
       num_clips=_TRAIN_CLIPS,
     )
   )
@@ -258,7 +261,7 @@ def write_controls(
 ) -> dict[str, float]:
   """Write the report of originals and controls of a dataset's test clips."""
   clips = clips_of_dataset(name, data_dir, 'test', num_clips or NUM_CLIPS)
-  classifier = train_classifier(name, data_dir, SAMPLE_RATE_HZ)
+  classifier = train_classifier(name, data_dir, SAMPLE_RATE_HZ, POSE_RATE_HZ)
   title = f'Originals and controls of {name}'
   facts = {'dataset': opening.contents([name], data_dir)}
   return write(output, title, clips, classifier=classifier, facts=facts)

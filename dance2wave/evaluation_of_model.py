@@ -17,6 +17,7 @@ def write(
   num_clips: int | None,
   num_changed: int,
   num_long: int = 0,
+  data_dir: str | None = None,
 ) -> dict[str, float]:
   """Sample and score test dances of a run; return the figures.
 
@@ -30,6 +31,7 @@ def write(
     num_changed: of them, whose dance is changed.
     num_long: synthetic dances of two minutes that are played too; none, or two
       and more, as each is scored beside another.
+    data_dir: where the dataset is; None where it was in training.
 
   Raises:
     InputError: the run has trained no sound for dances, or num_long is 1.
@@ -42,7 +44,10 @@ def write(
   options, graphdef, params = hosts.on_all(warm_start.load_player, workdir)
   num_clips = num_clips or evaluation.NUM_CLIPS
   sample = dataclasses.replace(options.sample, num_clips=num_clips)
-  options = dataclasses.replace(options, sample=sample)
+  dataset = dataclasses.replace(
+    options.dataset, data_dir=data_dir or options.dataset.data_dir
+  )
+  options = dataclasses.replace(options, sample=sample, dataset=dataset)
   generator = offline.Generator(
     options, graphdef, params, offline.make_draw(options)
   )
@@ -56,7 +61,7 @@ def write(
   classifier = evaluation.train_classifier(
     options.dataset.names[0],
     options.dataset.data_dir or None,
-    options.sample_rate_hz,
+    *rates,
   )
   changed = []
   if num_changed:

@@ -11,11 +11,21 @@ from command_line import assert_one_line, run
 from small_config import options_with
 from warm_tool import WarmTool
 
-from dance2wave import changes, counterfactuals, evaluated_folder, evaluation
+from dance2wave import (
+  changes,
+  counterfactuals,
+  evaluated_folder,
+  evaluation,
+  evaluation_of_model,
+  experiment,
+)
+from dance2wave.errors import InputError
 from dance2wave.media import mux
 from dance2wave.metrics import ruler
 from dance2wave.metrics.controls import CONTROLS
 from dance2wave.pose.track import PoseTrack, write_pose_file
+from dance2wave.sampling import offline
+from dance2wave.training import warm_start
 
 
 @pytest.fixture(scope='module')
@@ -138,7 +148,10 @@ def test_a_folder_of_videos_is_enough(evaluate, trained, tmp_path):
     (['--workdir={tmp}', '--num_long=2'], ['config.json']),
     (['--workdir={tmp}', '--num_long=1'], ['num_long=1', '0, or 2 and more']),
     (['--controls=nothing', '--output={tmp}/o'], ["'nothing'"]),
-    (['--workdir=a', '--tfds_dir=b'], ['--tfds_dir with', 'with --controls']),
+    (
+      ['--audio=a', '--poses=a', '--tfds_dir=b'],
+      ['--tfds_dir with', '--workdir'],
+    ),
     (['--workdir=a', '--poses=b'], ['--poses with', '--audio or --videos']),
     (['--videos=a', '--num_changed=3'], ['--num_changed with --videos']),
     (['--controls=a', '--num_long=3'], ['--num_long with --controls']),
@@ -243,3 +256,27 @@ def test_sounds_of_controls_are_made_when_their_turn_comes(monkeypatch):
   for kind in CONTROLS:
     found = [{'beat_f70': t[40]} for t in ruler.control_sounds(clips, kind)]
     assert controls[kind] == found
+
+
+def test_a_dataset_that_was_moved_is_named(monkeypatch, tmp_path):
+  options = options_with(dataset__data_dir='/where/it/was')
+  opened = []
+
+  def read_clips(options, split):
+    opened.append((options.dataset.data_dir, split))
+    raise InputError('enough')
+
+  monkeypatch.setattr(
+    warm_start, 'load_player', lambda _: (options, None, None)
+  )
+  monkeypatch.setattr(offline, 'Generator', lambda *_: None)
+  monkeypatch.setattr(experiment, 'read_clips', read_clips)
+  for given in (None, '/where/it/is'):
+    with pytest.raises(InputError, match='enough'):
+      evaluation_of_model.write(tmp_path, tmp_path, 2, 0, data_dir=given)
+  assert opened == [('/where/it/was', 'test'), ('/where/it/is', 'test')]
+
+
+def test_styles_are_told_at_any_rates_of_a_model(data_dir):
+  source = 'synthetic_dance/debug', str(data_dir)
+  assert evaluation.train_classifier(*source, 11025, 25).styles
