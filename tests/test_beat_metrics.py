@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dance2wave.errors import InputError
-from dance2wave.metrics import beats
+from dance2wave.metrics import beats, score
 
 
 def beat_train(rng, duration_s=8.0):
@@ -138,6 +138,25 @@ def test_tempo_within():
   assert not beats.tempo_within(reference_s[::2], reference_s)
   assert not beats.tempo_within(reference_s[:1], reference_s)
   assert not beats.tempo_within(reference_s, np.zeros(0))
+
+
+def test_a_beat_that_was_not_heard_does_not_change_the_tempo():
+  reference_s = np.arange(0, 8, 0.5)
+  heard_s = np.delete(reference_s, 7)
+  assert beats.tempo_within(heard_s, reference_s)
+  assert beats.tempo_within(reference_s, heard_s)
+
+
+def test_clips_of_one_song_are_no_chance_for_each_other(monkeypatch):
+  """Sounds stand for what the stubs hear in them: beats, in seconds."""
+  for detect in ('detect_beats', 'librosa_beats'):
+    monkeypatch.setattr(score, detect, lambda sound_s, rate_hz: sound_s)
+  songs = [np.arange(0.25, 8, 0.5), np.arange(0.5, 8, 0.5)]
+  sounds = [song_s for song_s in songs for _ in range(3)]
+  groups = [song for song in 'ab' for _ in range(3)]
+  figures, _ = score.score_beats(sounds, sounds, sounds, 2, groups)
+  assert figures['beat_f70'] == figures['beat_f70_original'] == 1
+  assert figures['beat_f70_shuffled'] == figures['beat_f35_shuffled'] == 0
 
 
 @pytest.mark.parametrize('rate_hz', [8000, 16000])

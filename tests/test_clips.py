@@ -86,3 +86,49 @@ def test_lost_joints_hold_their_place():
   np.testing.assert_array_equal(lost[~gone], pose[~gone])
   for frame, joint in np.argwhere(gone[1:]):
     assert (lost[frame + 1, joint, :2] == lost[frame, joint, :2]).all()
+
+
+def test_sizes_and_turns_are_drawn_as_far_as_is_asked_to_either_side():
+  strength = augment.Augmentation(0, 20.0, 0.3, 0, 0, 0)
+  pose = np.ones((1, 14, 3), np.float32)
+  moved = [
+    augment.augment_pose(
+      pose, np.random.default_rng(seed), strength, pose_rate_hz=50
+    )[0, 0]
+    for seed in range(200)
+  ]
+  x, y, confidence = np.transpose(moved)
+  size = np.hypot(x, y) / np.hypot(1, 1)
+  turn_deg = np.rad2deg(np.arctan2(y, x)) - 45
+  for change, most in ((size - 1, 0.3), (turn_deg, 20.0)):
+    assert np.abs(change).max() <= most + 1e-4
+    assert change.min() < -0.9 * most and change.max() > 0.9 * most
+    assert abs(change.mean()) < 0.15 * most
+  assert (confidence == 1).all()
+
+
+def test_joints_are_lost_for_up_to_six_tenths_of_a_second():
+  """Of so many joints that hardly two bursts hit the same one."""
+  pose = np.ones((40, 200, 3), np.float32)
+  longest = 0
+  for seed in range(300):
+    rng = np.random.default_rng(seed)
+    lost = augment.drop_joints(pose, rng, 1e-9, pose_rate_hz=50)
+    longest = max(longest, (lost[..., 2] == 0).sum(axis=0).max())
+  assert 27 <= longest <= 30
+
+
+def test_every_playback_rate_within_the_limit_is_drawn():
+  rng = np.random.default_rng(0)
+  drawn = {augment.draw_percent(rng, 0.15) for _ in range(1000)}
+  assert drawn == set(range(85, 116))
+
+
+def test_a_soft_part_is_as_soft_beside_its_clip_at_any_speed():
+  example = flashing_clip()
+  example['audio'][: len(example['audio']) // 2] //= 100
+  clip = clips.ready_clip(example, sample_rate_hz=8000, pose_rate_hz=25)
+  assert clip.onset_F.max() == 1
+  for percent in (100, 90):
+    crop = clips.crop(clip, 0, 75, pose_rate_hz=25, percent=percent)
+    assert 0.02 < crop.onset_F.max() < 0.3

@@ -136,3 +136,40 @@ def test_a_clip_that_was_not_measured_does_not_end_the_set(clips):
   rows = [{}, {'phase_abs_ms': 3.0}, {'phase_abs_ms': math.nan}]
   found = whole_set.of_the_set(clips, rows, [c.beats_s for c in clips])
   assert found['phase_median_abs_ms'] == 3.0
+
+
+def pulses(*shifts_and_durations_s):
+  """Clips of a beat each half second from a shift on, silent and bare."""
+  return [
+    ruler.Scored(
+      clip_id=f'{number}',
+      audio_T=np.zeros(1),
+      sample_rate_hz=RATE_HZ,
+      duration_s=duration_s,
+      pose_FJD=np.zeros((1, 14, 3)),
+      pose_rate_hz=50,
+      beats_s=np.arange(0.1 + shift_s, duration_s, 0.5),
+    )
+    for number, (shift_s, duration_s) in enumerate(shifts_and_durations_s)
+  ]
+
+
+@pytest.mark.parametrize(
+  ('shift_s', 'other_s', 'f70', 'f35'),
+  [(0.25, 8.0, 0, 0), (0.05, 8.0, 1, 0), (0.0, 4.0, 1, 1)],
+)
+def test_other_dances_are_met_within_each_tolerance_and_the_shorter_clip(
+  shift_s, other_s, f70, f35
+):
+  pair = pulses((0.0, 8.0), (shift_s, other_s))
+  heard = [clip.beats_s for clip in pair]
+  found = whole_set.of_the_set(pair, [{}, {}], heard)
+  assert found['beat_f70_other_dance'] == f70
+  assert found['beat_f35_other_dance'] == f35
+
+
+def test_one_clip_far_out_of_phase_does_not_move_the_phase_of_the_set():
+  clips = pulses(*[(0.0, 8.0)] * 3)
+  rows = [{'phase_abs_ms': error_ms} for error_ms in (1.0, 2.0, 90.0)]
+  found = whole_set.of_the_set(clips, rows, [c.beats_s for c in clips])
+  assert found['phase_median_abs_ms'] == 2.0

@@ -100,6 +100,19 @@ def test_interval_of_a_figure_of_the_set():
   assert again == of_median
 
 
+@pytest.mark.parametrize(('level', 'sigmas'), [(0.9, 1.645), (0.6, 0.842)])
+def test_interval_of_a_figure_of_the_set_is_as_wide_as_its_level(level, sigmas):
+  scores = np.random.default_rng(0).normal(size=400)
+  interval = statistics.bootstrap_statistic(
+    lambda i: scores[i].mean(), 400, level=level
+  )
+  half = sigmas * scores.std() / 20
+  mean = scores.mean()
+  assert interval[1:3] == pytest.approx(
+    (mean - half, mean + half), abs=0.1 * half
+  )
+
+
 def test_figures_of_the_set_that_do_not_exist():
   empty = statistics.bootstrap_statistic(lambda i: 1.0, 0)
   assert np.isnan(empty[:3]).all() and empty.num_clips == 0
