@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dance2wave.errors import InputError
-from dance2wave.pose import repair
+from dance2wave.pose import body_frame, repair
 from dance2wave.pose.clean import (
   CLEAN_DELAY_S,
   MAX_GAP_S,
@@ -257,6 +257,71 @@ def test_swap_is_exchanged_rather_than_lost():
   pose[60] = pose[60, list(CORE14_MIRROR)]
   got = clean_pose(PoseTrack(pose, track.pose_time_s, 'core14', 6.0), 30)
   np.testing.assert_array_equal(got, clean_pose(track, 30))
+
+
+@pytest.mark.parametrize('gap', ['before', 'after'])
+def test_what_looks_swapped_beside_a_gap_is_left_alone(gap):
+  """Half a second is time to turn around."""
+  pose = np.repeat(_track(30).pose_FJD[:1], 3, axis=0).astype(float)
+  pose[1] = pose[1, list(CORE14_MIRROR)]
+  time_s = np.arange(3) / 30
+  undone = repair.undo_swaps(pose, time_s)
+  np.testing.assert_array_equal(undone[1], pose[0])
+  time_s[1 if gap == 'before' else 2 :] += 0.5
+  np.testing.assert_array_equal(repair.undo_swaps(pose, time_s), pose)
+
+
+@pytest.mark.parametrize('num_between', [1, 2])
+@pytest.mark.parametrize('to', [0.8, 0.2])
+def test_a_fast_move_from_place_to_place_is_no_spike(num_between, to):
+  """Nor is one that comes back part of the way, but all of it is one."""
+  pose = np.repeat(_track(30).pose_FJD[:1], 20, axis=0).astype(float)
+  away = slice(10, 10 + num_between)
+  pose[away, RIGHT_WRIST, 0] += 0.5
+  pose[10 + num_between :, RIGHT_WRIST, 0] += to
+  time_s = np.arange(20) / 30
+  np.testing.assert_array_equal(repair.drop_spikes(pose, time_s), pose)
+  pose[10 + num_between :, RIGHT_WRIST, 0] -= to
+  gone = np.isnan(repair.drop_spikes(pose, time_s)[:, RIGHT_WRIST, 0])
+  assert np.flatnonzero(gone).tolist() == list(range(20)[away])
+
+
+def test_without_a_torso_the_longest_limb_says_how_large_the_body_is():
+  xy = np.repeat(_track(30).pose_FJD[:1, :, :2].astype(float), 2, axis=0)
+  xy[0, HIPS] = np.nan
+  shoulder, elbow = (NAMES.index(f'left_{n}') for n in ('shoulder', 'elbow'))
+  towards_camera = 0.9 * (xy[0, elbow] - xy[0, shoulder])
+  xy[:, [elbow, LEFT_WRIST]] -= towards_camera
+  (size, *centre), whole = body_frame.measure(xy)
+  assert size == pytest.approx(whole[0], rel=0.1)
+  np.testing.assert_allclose(centre, whole[1:], atol=0.1 * size)
+
+
+def _framed(xy_FJ2, time_F, at_s):
+  """Return the poses of some frames, told in the running frame."""
+  frame = body_frame.BodyFrame()
+  frame.push(xy_FJ2, time_F)
+  frame.finish(time_F[-1])
+  row_K = np.searchsorted(time_F, at_s)
+  pose = np.concatenate([xy_FJ2, np.ones_like(xy_FJ2[..., :1])], axis=-1)
+  return frame.normalise(pose[row_K], time_F[row_K])
+
+
+def test_a_tenth_of_frames_of_a_giant_does_not_change_the_size():
+  xy = np.repeat(_track(30).pose_FJD[:1, :, :2].astype(float), 80, axis=0)
+  xy[5::10] *= 2
+  pose = _framed(xy, np.arange(80) * body_frame.KNOT_S, np.array([3.0, 3.5]))
+  torso = pose[:, HIPS].mean(axis=1) - pose[:, NECK]
+  np.testing.assert_allclose(torso[:, 1], 1.0, atol=1e-6)
+
+
+def test_where_the_dancer_was_before_a_gap_is_not_where_she_was_in_it():
+  time_F = np.concatenate([np.arange(20), np.arange(40, 90)]) * 0.05
+  xy = np.repeat(_track(30).pose_FJD[:1, :, :2].astype(float), 70, axis=0)
+  xy[20:, :, 0] += 1.0
+  # The frame's memory of three seconds begins in the gap of one.
+  (pose,) = _framed(xy, time_F, np.array([4.2]))
+  np.testing.assert_allclose(pose[HIPS, :2].mean(axis=0), 0.0, atol=1e-6)
 
 
 @pytest.mark.parametrize('seen', [[], [RIGHT_WRIST], [NECK, *HIPS], [2, 5, 1]])

@@ -141,7 +141,9 @@ def test_a_missing_joint_has_no_confidence(built):
   assert clip['pose'][~missing][:, :2].min() > 0.1
 
 
-@pytest.mark.parametrize('mark', [(-1, 30), (30, -1), (np.nan, 30)])
+@pytest.mark.parametrize(
+  'mark', [(-1, 30), (30, -1), (np.nan, 30), (30, np.inf)]
+)
 def test_half_a_joint_is_missing(mark):
   pixels = np.full((1, 32, 14, 2), 30, np.float32)
   pixels[0, 3, 2] = mark

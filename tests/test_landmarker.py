@@ -194,6 +194,16 @@ def test_the_next_person_is_followed_only_where_the_dancer_is_away():
   assert num_people == 3
 
 
+@pytest.mark.parametrize('is_long', [True, False])
+def test_who_is_out_of_sight_for_long_may_come_back_farther_away(is_long):
+  """By a body size in a second; a stranger is there for too short a time."""
+  here, there = _person(0.3), _person(0.9)
+  gap = [[]] * (10 if is_long else 2)
+  people = [[here]] * 20 + gap + [[there]] * 5
+  picks, _ = follow_dancer(people, np.arange(len(people)) / 10)
+  assert picks == [0] * 20 + [None] * len(gap) + [0 if is_long else None] * 5
+
+
 def test_nobody_to_follow():
   assert follow_dancer([[], []], np.array([0, 0.1])) == ([None, None], 0)
 

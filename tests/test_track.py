@@ -2,7 +2,12 @@ import numpy as np
 import pytest
 
 from dance2wave.errors import InputError
-from dance2wave.pose.track import PoseTrack, read_pose_file, write_pose_file
+from dance2wave.pose.track import (
+  PoseTrack,
+  read_pose_file,
+  read_poses_of,
+  write_pose_file,
+)
 
 
 def _fields(num_frames=5, num_joints=14, skeleton='core14'):
@@ -110,3 +115,16 @@ def test_truncated_absent_and_foreign_files(tmp_path, shared_data):
   pickled = shared_data / 'isaacgymenvs' / 'amp_humanoid_dance.npy'
   with pytest.raises(InputError, match='amp_humanoid_dance'):
     read_pose_file(pickled)
+
+
+@pytest.mark.parametrize('longer_s', [1.0, -1.0])
+def test_poses_of_a_longer_and_of_a_shorter_video_are_refused(
+  tmp_path, longer_s
+):
+  path, video = tmp_path / 'a.npz', tmp_path / 'a.mp4'
+  track = PoseTrack(**_fields(60))
+  write_pose_file(path, track)
+  for duration_s in (track.duration_s + 0.4 * longer_s, None):
+    assert read_poses_of(video, path, duration_s).duration_s == track.duration_s
+  with pytest.raises(InputError, match='poses of this video; remove the pose'):
+    read_poses_of(video, path, track.duration_s + longer_s)

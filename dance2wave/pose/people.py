@@ -48,7 +48,7 @@ def _cost(track: _Track, person_JD: np.ndarray, time_s: float) -> float:
   """Distance between a track and a person; inf if it cannot be them."""
   lost_s = time_s - track.last_s
   sizes = sorted((_size(track.last_JD), _size(person_JD)))
-  if lost_s > MAX_LOST_S or sizes[1] > _MAX_SIZE_RATIO * sizes[0]:
+  if sizes[1] > _MAX_SIZE_RATIO * sizes[0]:
     return np.inf
   distance = _distance(track.last_JD, person_JD)
   is_near = distance <= _MAX_STEP + _MAX_STEP_HZ * lost_s
