@@ -461,6 +461,22 @@ def interrupt(*_):
   raise KeyboardInterrupt
 
 
+def test_a_whole_part_is_flushed_before_and_its_name_after(target, monkeypatch):
+  target.parent.mkdir()
+  whole = part.Part(target)
+  whole.begin(part.Version('http://x/f'))
+  whole.append([BODY])
+  done, replace = [], os.replace
+  monkeypatch.setattr(os, 'fsync', lambda f: done.append(os.fstat(f).st_ino))
+  monkeypatch.setattr(
+    os, 'replace', lambda *names: done.append('named') or replace(*names)
+  )
+  whole.finish()
+  assert_whole(target)
+  inodes = [path.stat().st_ino for path in (target, target.parent)]
+  assert done == [inodes[0], 'named', inodes[1]]
+
+
 def test_inherited_archive_is_read_through(server, target):
   body = make_zip(50000)
   url = server.put('/f', body, Answer(cut_after=30000), Answer())

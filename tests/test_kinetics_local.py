@@ -1,9 +1,11 @@
+import hashlib
 import os
 
 import pytest
 from fake_yt_dlp import bytes_of_clips, write_clip
 from kinetics_files import ask, check_output, csv_of, tar_of
 
+from data_prep.kinetics_clips import place
 from data_prep.kinetics_run import dry_run, run
 from data_prep.ledger import read_ledger
 
@@ -26,6 +28,24 @@ def local_request(tmp_path, local, **more):
     annotations=[tmp_path / 'rows.csv'],
     num_workers=1,
   )
+
+
+def test_a_clip_is_flushed_to_the_disk_before_it_gets_its_name(
+  tmp_path, monkeypatch
+):
+  path, target = tmp_path / 'a.part', tmp_path / 'train' / 'zumba' / 'a.mp4'
+  path.write_bytes(b'abc')
+  inode, flushed, replace = path.stat().st_ino, [], os.replace
+  monkeypatch.setattr(os, 'fsync', lambda f: flushed.append(os.fstat(f).st_ino))
+
+  def rename(*names):
+    assert flushed == [inode]
+    replace(*names)
+
+  monkeypatch.setattr(os, 'replace', rename)
+  digest = hashlib.sha256(b'abc').hexdigest()
+  assert place(path, target) == {'num_bytes': 3, 'sha256': digest}
+  assert target.read_bytes() == b'abc' and not path.exists()
 
 
 @pytest.mark.parametrize(

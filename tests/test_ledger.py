@@ -95,6 +95,20 @@ def test_disk_that_is_full_for_a_while(path, monkeypatch):
   assert list(read_ledger(path)) == ['a', 'c']
 
 
+def test_a_line_is_flushed_to_the_disk_before_the_work_goes_on(
+  path, monkeypatch
+):
+  flushed = []
+  monkeypatch.setattr(
+    os, 'fsync', lambda file: flushed.append(os.fstat(file).st_size)
+  )
+  with Ledger(path) as ledger:
+    for number in range(2):
+      ledger.append(f'{number}', 'done')
+      assert len(flushed) == number + 1
+      assert flushed[-1] == path.stat().st_size
+
+
 def test_many_threads(path):
   def work(name):
     for index in range(25):

@@ -1,6 +1,7 @@
 """Of several draws the one that follows the dance best is kept."""
 
 import functools
+import types
 
 import jax
 import numpy as np
@@ -91,6 +92,53 @@ def test_a_block_in_the_middle_is_judged_by_its_own_frames():
   judge = judge_of(pulses([55, 67, 79, 91], 100), 100)
   right, wrong = strokes([5, 17, 29, 41]), strokes([11, 23, 35, 47])
   assert judge.choose(50, after_silence(judge, wrong, right)) == [1]
+
+
+def test_a_block_goes_on_from_the_winner_of_the_last_and_is_heard_after_it():
+  """Two candidates of two clips; what is heard is what is drawn, negative."""
+  hop, rows, heard, forked = 3, np.arange(4)[:, None], [], []
+  winners = {0: [1, 0], 2: [0, 1], 4: [1, 1]}
+
+  def drawn(first, count):
+    return rows + 10.0 * np.arange(first * hop, (first + count) * hop)
+
+  def draw(first, count, state):
+    assert state == ('forked', first)
+    return drawn(first, count), ('drawn', first + count)
+
+  def choose(first, sound_BNT):
+    heard.append(sound_BNT)
+    return np.array(winners[first])
+
+  def fork(state, row_B):
+    forked.append(row_B.tolist())
+    return 'forked', state[1]
+
+  kept = search.draw_best(
+    types.SimpleNamespace(start=lambda *_: ('forked', 0), fork=fork),
+    draw,
+    lambda drawn_BT, first: -drawn_BT,
+    lambda row_B: forked.append(row_B.tolist()),
+    types.SimpleNamespace(
+      hop=hop, past_frames=1, num_frames_B=np.array([5, 4]), choose=choose
+    ),
+    num_frames=5,
+    block_frames=2,
+    best_of=2,
+  )
+  won = [np.add(winner, [0, 2]) for winner in winners.values()]
+  blocks = [drawn(0, 2), drawn(2, 2), drawn(4, 1)]
+  np.testing.assert_array_equal(
+    kept, np.hstack([block[row_B] for block, row_B in zip(blocks, won)])
+  )
+  # What sounds is forked as what is drawn is.
+  assert forked[::2] == forked[1::2] == [np.repeat(w, 2).tolist() for w in won]
+  past = np.zeros((2, hop))
+  for block, row_B, sound_BNT in zip(blocks, won, heard):
+    np.testing.assert_array_equal(sound_BNT[..., hop:].reshape(4, -1), -block)
+    for candidate in range(2):
+      np.testing.assert_array_equal(sound_BNT[:, candidate, :hop], past)
+    past = -block[row_B, -hop:]
 
 
 def test_the_first_candidate_has_the_draws_of_the_clip_and_all_differ():
