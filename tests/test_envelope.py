@@ -182,6 +182,50 @@ def test_what_is_played_is_level_up_to_9_db_as_loudness_is_measured():
   assert (heard_db(-40.0) < plain - 20).all()
 
 
+def levelled(player, levels_FBK):
+  """Play a tone, as loud in every frame, of the levels of F + 1 frames."""
+  frames, clips = len(levels_FBK) - 1, levels_FBK.shape[1]
+  tone_T = 0.1 * np.sin(np.arange(HOP) * np.pi / 8)
+  drawn = np.tile(np.float32(tone_T), (clips, frames))
+  return player.play(drawn, np.ones((frames + 1, clips), 'f4'), levels_FBK)
+
+
+def test_pieces_and_forks_are_levelled_as_the_whole_is_bit_for_bit():
+  """And longer than the time whose loudness counts."""
+  options = options_with(pose_rate_hz=50)
+  rng = np.random.default_rng(0)
+  levels = np.float32(rng.uniform(-0.7, 0.2, (61, 2, BANDS)))
+  whole = levelled(Player(options, 2), levels)
+  player = Player(options, 2)
+  for first, last in ((0, 7), (7, 8), (8, 50), (50, 55)):
+    part = levelled(player, levels[first : last + 1])
+    np.testing.assert_array_equal(part, whole[:, first * HOP : last * HOP])
+  player.fork(np.array([1, 0]))
+  rest = levelled(player, levels[55:, ::-1])
+  np.testing.assert_array_equal(rest, whole[::-1, 55 * HOP :])
+
+
+def test_sound_is_as_loud_as_three_quarters_of_a_second_make_it():
+  options = options_with(pose_rate_hz=50)
+  levels = np.full((101, 2, BANDS), -0.1, np.float32)
+  levels[:40, 1] -= 0.2  # 4 dB, until 0.8 s
+  sounds = levelled(Player(options, 2), levels)
+  same, louder = sounds.reshape(2, 100, HOP).std(axis=-1)
+  ratio = louder / same
+  assert (np.diff(ratio[41:77]) < 0).all()
+  np.testing.assert_allclose(ratio[79:], 1.0, atol=1e-4)
+
+
+def test_what_would_be_louder_than_full_scale_is_cut_off():
+  options = options_with(
+    pose_rate_hz=50, wave__is_whitened=False, sample__loudness_range=1.0
+  )
+  gain = np.full((2, 1), 20.0, np.float32)
+  drawn = np.linspace(-0.1, 0.1, HOP, dtype=np.float32)[None]
+  heard = Player(options, 1).play(drawn, gain, gain)
+  np.testing.assert_allclose(heard, np.clip(20 * drawn, -1, 1), rtol=1e-6)
+
+
 def test_loudness_is_as_wide_as_is_asked_for_around_its_middle():
   """Said: the middle, 6 dB above it, 6 below it; to go 1.5 times as far."""
   options = options_with(

@@ -54,10 +54,9 @@ def make_track(duration_s, rate_hz=30.0, seed=0):
   return PoseTrack(pose, times, 'core14', duration_s)
 
 
-def whole(generator, track, **keys):
-  style = keys.pop('style', -1)
-  dance, _ = files.to_dance(track, generator.options, style=style)
-  (audio_T,) = generator.generate([dance], **keys)
+def whole(generator, track, seed=0, **wanted):
+  dance, _ = files.to_dance(track, generator.options, **wanted)
+  (audio_T,) = generator.generate([dance], seed=seed)
   return audio_T
 
 
@@ -86,10 +85,11 @@ def streamed(generator, track, cuts, **keys):
 )
 def test_a_stream_is_what_is_drawn_of_the_whole_clip(engine, changes):
   generator, track = make_generator(engine, **changes), make_track(2.21)
-  expected = whole(generator, track, seed=3, style=2)
+  asked = {'seed': 3, 'style': 2, 'tempo_bpm': 130.0, 'energy_db': -12.0}
+  expected = whole(generator, track, **asked)
   assert len(expected) == round(2.21 * 8000) and np.std(expected) > 0
   frames = range(1, len(track.pose_time_s))
-  got = streamed(generator, track, frames, seed=3, style=2)
+  got = streamed(generator, track, frames, **asked)
   np.testing.assert_array_equal(got, expected)
 
 
