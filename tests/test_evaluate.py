@@ -19,8 +19,10 @@ from dance2wave import (
   evaluation_of_model,
   experiment,
 )
+from dance2wave.datasets.workers import WorkerDied
 from dance2wave.errors import InputError
-from dance2wave.media import mux
+from dance2wave.media import audio, mux
+from dance2wave.media import clip as media_clip
 from dance2wave.metrics import ruler
 from dance2wave.metrics.controls import CONTROLS
 from dance2wave.pose.track import PoseTrack, write_pose_file
@@ -134,6 +136,96 @@ def test_a_folder_of_videos_is_enough(evaluate, trained, tmp_path):
   clips, left_out = evaluated_folder.clips_of_folder(videos, videos, 1)
   assert len(clips) == 1 and not left_out
   assert 'motion_alignment' in flat and 'beat_f70' not in flat
+
+
+@pytest.mark.parametrize('sound_s', [0.5, 3.0])
+def test_a_sound_is_cut_or_filled_to_its_dance(tmp_path, sound_s):
+  samples_T = np.full(round(sound_s * 8000), 0.3, np.float32)
+  audio.write_wav(tmp_path / 'a.wav', media_clip.Waveform(samples_T, 8000))
+  pose = np.random.default_rng(0).uniform(0.3, 0.7, size=(30, 14, 3))
+  track = PoseTrack(pose, np.arange(30) / 30, 'core14', 1.0)
+  write_pose_file(tmp_path / 'a.npz', track)
+  (scored,), _ = evaluated_folder.clips_of_folder(tmp_path, tmp_path)
+  assert scored.duration_s == 1.0
+  assert len(scored.audio_T) == evaluation.SAMPLE_RATE_HZ
+  heard = abs(scored.audio_T) > 0.1
+  assert heard.mean() == pytest.approx(min(sound_s, 1.0), abs=0.01)
+  assert heard[: len(heard) // 2 - 100].all()
+
+
+@pytest.mark.parametrize('has_audio', [True, False])
+def test_a_clip_without_sound_has_no_original_but_its_group(has_audio):
+  ready = types.SimpleNamespace(
+    **{'clip_id': 'a', 'group': 'song', 'labels': ('pop', 'loud')},
+    **{'pose_FJD': np.zeros((75, 14, 3)), 'beats_s': np.ones(1)},
+    has_audio=has_audio,
+  )
+  played_T = np.ones(12000)
+  clip = types.SimpleNamespace(clip=ready, audio_T=played_T)
+  scored = evaluation.scored(clip, np.zeros(11000), 8000, 50)
+  assert scored.original_T is (played_T if has_audio else None)
+  assert (scored.duration_s, scored.group, scored.style) == (1.5, 'song', 'pop')
+
+
+def scored_clips(*groups):
+  what = np.zeros(9), 8000, 1.0, np.zeros((9, 14, 3)), 50
+  return [
+    ruler.Scored(f'{k}', *what, group=group) for k, group in enumerate(groups)
+  ]
+
+
+def test_a_sound_whose_process_dies_is_not_scored_and_the_others_are(
+  monkeypatch, caplog
+):
+  results = [({'beat_f70': 0.5}, np.ones(2)), WorkerDied(None)]
+  monkeypatch.setattr(evaluation, 'ordered_map', lambda f, tasks: results)
+  rows, heard, controls = evaluation.measure_all(scored_clips('', ''), None)
+  assert rows == [{'beat_f70': 0.5}, {}] and controls == {}
+  assert [len(beats_s) for beats_s in heard] == [2, 0]
+  assert '1: its sound is not scored' in caplog.text
+
+
+def test_a_report_means_over_groups_and_plays_the_worst_and_the_best(
+  tmp_path, monkeypatch
+):
+  clips = scored_clips('a', 'a', 'b', 'a')
+  rows = [{'beat_f70': f} for f in (0.2, 0.1, 1.0, 0.3)]
+  measured = rows, [np.zeros(0)] * 4, {}
+  monkeypatch.setattr(evaluation, 'measure_all', lambda *_: measured)
+  monkeypatch.setattr(evaluation, '_player', lambda clip, *_: clip.clip_id)
+  written = {}
+  monkeypatch.setattr(
+    evaluation.report,
+    'write_report',
+    lambda path, **parts: written.update(parts),
+  )
+  flat = evaluation.write(tmp_path, 'title', clips)
+  assert flat['beat_f70'] == pytest.approx((0.2 + 1.0) / 2)
+  assert json.loads((tmp_path / 'report.json').read_text())['num_clips'] == 4
+  assert written['clips'] == ['1', '0', '2']
+  assert [row['clip_id'] for row in written['rows']] == list('0123')
+
+
+def test_one_style_is_none_to_judge_by(monkeypatch, caplog):
+  labels = ('pop',), (), ('pop', 'loud')
+  clips = [
+    types.SimpleNamespace(clip=types.SimpleNamespace(labels=each), audio_T=None)
+    for each in labels
+  ]
+  monkeypatch.setattr(evaluation, 'eval_clips', lambda *_, **__: clips)
+  monkeypatch.setattr(evaluation.opening, 'open_with_sound', lambda *_, **__: 0)
+  assert evaluation.train_classifier('a/b', None, 8000, 50) is None
+  assert 'a/b has fewer than two styles' in caplog.text
+
+
+def test_the_table_shows_figures_beside_chance_and_what_is_not_known():
+  flat = {'beat_f70': 0.5, 'beat_f70_low': 0.4, 'beat_f70_high': 0.6}
+  flat |= {'beat_f70_is_fooled': 1.0, 'beat_f70_p': 0.03, 'num_clips': 4.0}
+  flat |= {'beat_f70_shuffled': 0.21, 'beat_f70_chance': float('nan')}
+  _, line = evaluation.format_table(flat).splitlines()
+  _, _, cells = line.partition(']')
+  assert cells.split()[:4] == ['0.210', '-', '-', '0.030']
+  assert '0.500  [ 0.400,  0.600]' in line and 'a control fools it' in line
 
 
 @pytest.mark.parametrize(

@@ -452,6 +452,20 @@ def test_sound_rates_that_a_codec_lacks(tmp_path):
     np.testing.assert_allclose(_click_times(output), click_s, atol=1e-3)
 
 
+def test_hevc_is_named_as_players_want_it(tmp_path):
+  import av
+
+  path = tmp_path / 'a.mp4'
+  parameters = {'x265-params': 'log-level=none'}
+  _encode(path, 'libx265', 3000 * np.arange(3), TICK, **parameters)
+  output = mux.mux_audio(
+    path, clip.Waveform(np.zeros(1600, np.float32), RATE_HZ)
+  )
+  assert _packets(output) == _packets(path)
+  with av.open(str(output)) as source:
+    assert source.streams.video[0].codec_context.codec_tag == 'hvc1'
+
+
 def test_default_output_stands_beside_the_video(tmp_path):
   silent = mux.write_video(tmp_path / 'my dance.MP4', _frames(), _times())
   output = mux.mux_audio(silent, _clicking(_times()))
