@@ -202,12 +202,12 @@ def run(options: Options, folder: pathlib.Path, profile=None) -> dict:
   """
   hosts.on_first(make_builders, options)  # Unknown ones are refused first.
   hosts.on_all(_check, options, folder)
-  is_finished = (folder / 'result.json').exists()
+  is_finished = workdir.is_finished(folder)
   hosts.check_same(
     workdir.in_common(options) | {'result.json in --workdir': is_finished}
   )
   with contextlib.ExitStack() as stack:
-    hosts.on_first(_open_workdir, options, folder, stack)
+    hosts.on_first(_hold_workdir, options, folder, stack)
     return _run(options, folder, profile)
 
 
@@ -218,9 +218,9 @@ def _check(options: Options, folder: pathlib.Path) -> None:
     warm_start.check_sources(options)
 
 
-def _open_workdir(options, folder: pathlib.Path, stack) -> None:
+def _hold_workdir(options, folder: pathlib.Path, stack) -> None:
   stack.enter_context(workdir.hold_workdir(folder))
-  workdir.open_workdir(folder, options)
+  workdir.check_config(folder, options)
 
 
 def _open_datasets(options: Options) -> dict:
@@ -238,18 +238,29 @@ def _open_datasets(options: Options) -> dict:
   return contents
 
 
+def _say_finished(options: Options, folder: pathlib.Path) -> None:
+  """Say that figures are there, and of which other options they are."""
+  changes = workdir.check_config(folder, options)
+  kept = ', '.join(
+    f'{k}={old!r}, not {new!r}' for k, (old, new) in changes.items()
+  )
+  print(
+    f'{folder} is finished{kept and f" with {kept}"}; remove '
+    f'{folder / "result.json"} to sample and score again'
+  )
+
+
 def _run(options: Options, folder: pathlib.Path, profile) -> dict:
   began = time.monotonic()
   result_path = folder / 'result.json'
-  if result_path.exists():
+  if workdir.is_finished(folder):
     figures = json.loads(result_path.read_text())
-    if hosts.is_first():
-      print(
-        f'{folder} is finished; remove {result_path} to sample and score again'
-      )
+    hosts.on_first(_say_finished, options, folder)
     _report(figures, folder)
     return figures
   contents = _open_datasets(options)
+  # Not before, so that a run that is refused or finished keeps its config.
+  hosts.on_first(workdir.open_workdir, folder, options)
   trained = loop.train(options, folder, profile)
   figures = dict(trained.figures)
   if options.samples_dances:

@@ -72,6 +72,18 @@ def filled_in(config: dict) -> dict:
     return config
 
 
+def _changes(old: dict, new: dict) -> dict[str, tuple]:
+  """Return (old, new) by key where two configs differ."""
+  old, new = dict(_flat(old)), dict(_flat(new))
+  # Another dataset changes more: it is named first.
+  keys = sorted(old | new, key=lambda key: (key != 'dataset.name', key))
+  return {
+    key: (old.get(key), new.get(key))
+    for key in keys
+    if old.get(key) != new.get(key)
+  }
+
+
 def differences(old: dict, new: dict) -> dict[str, tuple]:
   """Return (old, new) by key where two configs cannot share their weights.
 
@@ -79,14 +91,8 @@ def differences(old: dict, new: dict) -> dict[str, tuple]:
     old: nested config of a run, as `options.to_dict` or JSON gives it.
     new: another one.
   """
-  old, new = dict(_flat(old)), dict(_flat(new))
-  # Another dataset changes more: it is named first.
-  keys = sorted(old | new, key=lambda key: (key != 'dataset.name', key))
-  return {
-    key: (old.get(key), new.get(key))
-    for key in keys
-    if old.get(key) != new.get(key) and not key.startswith(_MAY_CHANGE)
-  }
+  changes = _changes(old, new).items()
+  return {k: v for k, v in changes if not k.startswith(_MAY_CHANGE)}
 
 
 def read_options(workdir: pathlib.Path) -> Options:
@@ -138,19 +144,38 @@ def hold_workdir(workdir: pathlib.Path) -> Iterator[None]:
     yield
 
 
+def is_finished(workdir: pathlib.Path) -> bool:
+  """Return whether the figures of a run are in a folder."""
+  return (workdir / 'result.json').exists()
+
+
+def check_config(workdir: pathlib.Path, options: Options) -> dict[str, tuple]:
+  """Check that a folder's run may go on, or be finished, with other options.
+
+  Returns:
+    (of the run, of options) by key, where they differ and may.
+
+  Raises:
+    InputError: the folder belongs to another config.
+  """
+  if not has_checkpoints(workdir) and not is_finished(workdir):
+    return {}
+  old = options_lib.to_dict(read_options(workdir))
+  new = options_lib.to_dict(options)
+  for key, (there, here) in differences(old, new).items():
+    raise InputError(
+      f'--workdir={workdir} was made with {key}={there!r}, but the config '
+      f'says {here!r}; expected the same config; set --config.{key}={there!r}'
+      ' or choose another --workdir'
+    )
+  return _changes(old, new)
+
+
 def open_workdir(workdir: pathlib.Path, options: Options) -> None:
   """Write the config into a folder, or check that its config is the same.
 
   Raises:
     InputError: the folder belongs to another config.
   """
-  if has_checkpoints(workdir):
-    old = options_lib.to_dict(read_options(workdir))
-    new = options_lib.to_dict(options)
-    for key, (there, here) in differences(old, new).items():
-      raise InputError(
-        f'--workdir={workdir} was made with {key}={there!r}, but the config '
-        f'says {here!r}; expected the same config; set --config.{key}={there!r}'
-        ' or choose another --workdir'
-      )
+  check_config(workdir, options)
   write_json(workdir / 'config.json', options_lib.to_dict(options))
