@@ -224,18 +224,16 @@ def _hold_workdir(options, folder: pathlib.Path, stack) -> None:
 
 
 def _open_datasets(options: Options) -> dict:
-  """Build what is not there, and see that all processes have the same.
-
-  Returns their versions, and how many clips their splits have.
+  """Build what is not there, and return what all processes find the same.
 
   Only now do the others look for it: a disk of the network may go on saying for
   half a minute that what was looked for once is not there.
   """
   hosts.on_first(prepare_datasets, options)
   names, data_dir = options.dataset.names, options.dataset.data_dir or None
-  contents = hosts.on_all(opening.contents, names, data_dir)
-  hosts.check_same(contents)
-  return contents
+  found = hosts.on_all(opening.contents, names, data_dir)
+  hosts.check_same(found)
+  return found
 
 
 def _say_finished(options: Options, folder: pathlib.Path) -> None:
@@ -260,7 +258,7 @@ def _run(options: Options, folder: pathlib.Path, profile) -> dict:
     return figures
   contents = _open_datasets(options)
   # Not before, so that a run that is refused or finished keeps its config.
-  hosts.on_first(workdir.open_workdir, folder, options)
+  hosts.on_first(workdir.open_workdir, folder, options, contents)
   trained = loop.train(options, folder, profile)
   figures = dict(trained.figures)
   if options.samples_dances:

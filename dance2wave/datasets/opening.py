@@ -76,7 +76,11 @@ def split_names(name: str, data_dir: str | None = None) -> tuple[str, ...]:
 
 
 def contents(names: Sequence[str], data_dir: str | None) -> dict:
-  """Return the version of built datasets, and the clips of their splits.
+  """Return by a name what tells built datasets apart, wherever they lie.
+
+  That is of each dataset its version, its splits with their clips, and where it
+  knows them the fields of its config and the fingerprint of its sources. Bytes
+  are not asked for: another machine may round, and write, otherwise.
 
   Raises:
     InputError: unknown dataset or config, or one has not been built.
@@ -85,8 +89,14 @@ def contents(names: Sequence[str], data_dir: str | None) -> dict:
   for name in names:
     info = _open_builder(name, data_dir).info
     found[f'{name} version'] = str(info.version)
+    found[f'{name} splits'] = sorted(info.splits)
     for split, there in info.splits.items():
       found[f'{name}[{split}]'] = there.num_examples
+    metadata = info.metadata or {}
+    fields = metadata.get('config') or {}
+    found |= {f'{name} {field}': value for field, value in fields.items()}
+    if 'fingerprint' in metadata:
+      found[f'{name} fingerprint'] = metadata['fingerprint']
   return found
 
 

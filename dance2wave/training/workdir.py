@@ -103,16 +103,21 @@ def read_options(workdir: pathlib.Path) -> Options:
       f'{workdir} holds no config.json; expected the --workdir of a training '
       'run; train one with python -m dance2wave.main --workdir=...'
     )
+  return options_lib.parse(_read_json(path))
+
+
+def _read_json(path: pathlib.Path) -> dict:
+  """Return what `write_json` wrote."""
   try:
-    config = json.loads(path.read_text())
-    if not isinstance(config, dict):
+    values = json.loads(path.read_text())
+    if not isinstance(values, dict):
       raise ValueError('it holds no keys')
   except (ValueError, RecursionError) as error:
     raise InputError(
       f'{path} is not JSON ({error}); expected the file that training wrote; '
       'restore it or train again in a new --workdir'
     ) from error
-  return options_lib.parse(config)
+  return values
 
 
 def has_checkpoints(workdir: pathlib.Path) -> bool:
@@ -171,11 +176,40 @@ def check_config(workdir: pathlib.Path, options: Options) -> dict[str, tuple]:
   return _changes(old, new)
 
 
-def open_workdir(workdir: pathlib.Path, options: Options) -> None:
-  """Write the config into a folder, or check that its config is the same.
+def open_workdir(
+  workdir: pathlib.Path, options: Options, data: dict | None = None
+) -> None:
+  """Write config and data into a folder, or check that they are the same.
+
+  Args:
+    workdir: the folder.
+    options: of the run that begins or goes on there.
+    data: by name, what its datasets are known by; None to leave them out.
 
   Raises:
-    InputError: the folder belongs to another config.
+    InputError: the folder belongs to another config or to other data.
   """
   check_config(workdir, options)
+  if data is not None:
+    _keep_data(workdir, data)
   write_json(workdir / 'config.json', options_lib.to_dict(options))
+
+
+def _keep_data(workdir: pathlib.Path, data: dict) -> None:
+  """Write what a run trains on; once it has begun, check that it is that.
+
+  What only one of them knows, such as a config's younger field, is passed over.
+  """
+  path = workdir / 'dataset.json'
+  if has_checkpoints(workdir) and path.exists():
+    for name, there in _read_json(path).items():
+      here = data.get(name, there)
+      if here != there:
+        raise InputError(
+          f'--workdir={workdir} was made with {name}={there!r}, but the data '
+          f'has {here!r}; expected the same data, in any folder; set '
+          '--config.dataset.data_dir to it, choose another --workdir, or '
+          f'remove {path} to go on with other data'
+        )
+  else:
+    write_json(path, data)
