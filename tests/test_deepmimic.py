@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from dance2wave import evaluation
+from dance2wave import evaluated_folder
 from dance2wave.errors import InputError
 from dance2wave.pose.clean import clean_pose
 from dance2wave.pose.deepmimic import read_deepmimic
@@ -148,8 +148,8 @@ def test_notes_beside_dances_are_no_dances(tmp_path):
   (tmp_path / 'sound.txt').write_text('0.5\n1.0\n')
   assert files.find_inputs([str(tmp_path)]) == [dance]
   assert files.find_inputs([str(dance)]) == [dance]
-  assert evaluation._dance_of(tmp_path / 'dance.wav', tmp_path) == dance
+  assert evaluated_folder._dance_of(tmp_path / 'dance.wav', tmp_path) == dance
   with pytest.raises(InputError, match='has no dance'):
-    evaluation._dance_of(tmp_path / 'sound.wav', tmp_path)
+    evaluated_folder._dance_of(tmp_path / 'sound.wav', tmp_path)
   with pytest.raises(InputError, match='--capture is missing'):
     files.find_inputs([], '--capture')

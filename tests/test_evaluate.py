@@ -178,7 +178,11 @@ def test_a_sound_whose_process_dies_is_not_scored_and_the_others_are(
   monkeypatch, caplog
 ):
   results = [({'beat_f70': 0.5}, np.ones(2)), WorkerDied(None)]
-  monkeypatch.setattr(evaluation, 'ordered_map', lambda f, tasks: results)
+
+  def measured(_, tasks):
+    return (result for _, result in zip(tasks, results))
+
+  monkeypatch.setattr(evaluation, 'ordered_map', measured)
   rows, heard, controls = evaluation.measure_all(scored_clips('', ''), None)
   assert rows == [{'beat_f70': 0.5}, {}] and controls == {}
   assert [len(beats_s) for beats_s in heard] == [2, 0]

@@ -12,7 +12,7 @@ from configs import debug
 from dance2wave import options as options_lib
 from dance2wave.errors import InputError
 from dance2wave.models import quantise
-from dance2wave.models.pose_transformer import NUM_HEADS
+from dance2wave.models.dance2wave import num_told
 from dance2wave.pose.features import MOTION_DIM
 from dance2wave.sampling import draw as draw_lib
 from dance2wave.sampling import offline
@@ -148,7 +148,7 @@ def test_clips_that_should_sound_as_alone_are_heard_alone(monkeypatch):
 def test_the_state_goes_on_where_it_stopped():
   options, graphdef, params = small_model()
   engine = XlaEngine(graphdef, params, Draw())
-  width = options.pose.width + NUM_HEADS
+  width = options.pose.width + num_told(True, True)
   context = jax.random.normal(jax.random.key(1), (2, 9, width))
   style = jnp.array([0, -1])
   uniform = jax.random.uniform(jax.random.key(2), (8, 320, 2, 2))
@@ -168,7 +168,7 @@ def test_drawn_samples_score_as_the_model_says():
   engine = XlaEngine(graphdef, params, Draw())
   model = nnx.merge(graphdef, params)
   context = jax.random.normal(
-    jax.random.key(1), (4, 6, options.pose.width + NUM_HEADS)
+    jax.random.key(1), (4, 6, options.pose.width + num_told(True, True))
   )
   style = jnp.full(4, -1)
   keys = jax.random.split(jax.random.key(5), 4)
