@@ -227,11 +227,16 @@ def _has_control(clip: Scored, other: Scored | None, kind: str) -> bool:
   return not kind.startswith('metronome') or len(clip.beats_s) >= MIN_BEATS
 
 
+def _others(clips: Sequence[Scored]) -> list[Scored | None]:
+  """Return for each clip the next one of another group, None without one."""
+  places = next_of_others(groups_of(clips))
+  return [None if place is None else clips[place] for place in places]
+
+
 def num_controls(clips: Sequence[Scored], kind: str) -> int:
   """Return of how many clips `control_sounds` can make a control."""
-  places = next_of_others(groups_of(clips))
-  others = [None if place is None else clips[place] for place in places]
-  return sum(_has_control(c, other, kind) for c, other in zip(clips, others))
+  pairs = zip(clips, _others(clips))
+  return sum(_has_control(clip, other, kind) for clip, other in pairs)
 
 
 def control_sounds(
@@ -241,9 +246,7 @@ def control_sounds(
 
   The shuffled one is the original of the next clip of another group.
   """
-  others = next_of_others(groups_of(clips))
-  for index, (clip, place) in enumerate(zip(clips, others)):
-    other = None if place is None else clips[place]
+  for index, (clip, other) in enumerate(zip(clips, _others(clips))):
     if not _has_control(clip, other, kind):
       yield None
       continue

@@ -26,7 +26,7 @@ from dance2wave.models.pose_transformer import HEADS, PHASE
 PULSE = ('beat', 'half_beat', 'phase_cos', 'phase_sin')
 NUM_PULSE = len(PULSE)
 _MIN_BPM, _MAX_BPM = 55.0, 215.0
-# Tempi are 2.2 % apart, phases an eleventh of a radian on either side.
+# Tempi are 2.2 % apart, phases a fifth of a radian.
 NUM_TEMPI, NUM_PHASES = 64, 32
 # A tempo's way up or down the table, a second; about 1.5 %, root mean square.
 _DRIFT_PER_S = 0.25
