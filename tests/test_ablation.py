@@ -121,7 +121,14 @@ def test_no_seeds_are_refused():
     ablation.run([], jobs=1)
 
 
-@pytest.mark.parametrize('name', ['channels 32', 'no heads', 'one block'])
+@pytest.mark.parametrize(
+  'name',
+  [
+    'channels 32',
+    pytest.param('no heads', marks=pytest.mark.slow),
+    pytest.param('one block', marks=pytest.mark.slow),
+  ],
+)
 def test_a_lever_trains_for_what_the_config_costs(tmp_path, name):
   many = {'train__pose_steps': 300, 'train__joint_steps': 300}
   base, lever = plan(tmp_path, name, pose__num_blocks=2, **many)
@@ -139,7 +146,12 @@ def test_levers_of_sampling_share_a_run_and_seeds_do_not(tmp_path):
 
 
 @pytest.mark.parametrize(
-  'change', [{'share': 0.5}, {'num_clips': 3}, {'pose__num_blocks': 2}]
+  'change',
+  [
+    {'share': 0.5},
+    pytest.param({'num_clips': 3}, marks=pytest.mark.slow),
+    pytest.param({'pose__num_blocks': 2}, marks=pytest.mark.slow),
+  ],
 )
 def test_results_of_other_options_are_not_taken(tmp_path, change):
   mine, others = (

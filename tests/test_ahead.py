@@ -35,14 +35,22 @@ def kept_names(folder):
   return {path.name.split('-')[0] for path in folder.glob('*-cache')}
 
 
-def test_a_run_finds_all_that_was_compiled_ahead(cache, data_dir, tmp_path):
+@pytest.mark.parametrize(
+  'mesh',
+  [
+    {},
+    pytest.param({'mesh__fsdp': 2, 'mesh__tensor': 2}, marks=pytest.mark.slow),
+  ],
+)
+def test_a_run_finds_all_that_was_compiled_ahead(
+  cache, data_dir, tmp_path, mesh
+):
   options = options_with(
     dataset__data_dir=str(data_dir),
-    mesh__fsdp=2,
-    mesh__tensor=2,
     train__pose_steps=2,
     train__joint_steps=2,
     train__eval_every=2,
+    **mesh,
   )
   made = [name for name, _ in ahead.compile_programs(options)]
   assert made == ['first state', 'pose step', 'joint step', 'held-out figures']

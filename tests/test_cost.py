@@ -99,7 +99,9 @@ def whole():
   return measure(**SIZES)
 
 
-@pytest.mark.parametrize('parts, share', [(2, 0.7), (4, 0.4)])
+@pytest.mark.parametrize(
+  'parts, share', [pytest.param(2, 0.7, marks=pytest.mark.slow), (4, 0.4)]
+)
 def test_parts_and_layers_that_are_made_again_save_activations(
   whole, parts, share
 ):

@@ -28,7 +28,7 @@ _UNEVEN = ('samples_per_frame', 75), ('dilations', (1, 2, 3, 12, 40, 64))
     (2, (), {'temperature': 0.9}),
     (2, (), {'top_p': 0.8, 'temperature': 0.7}),
     (3, _ODD, {'guidance': 2.0}),
-    (2, (), {'levels': 200}),
+    pytest.param(2, (), {'levels': 200}, marks=pytest.mark.slow),
     (2, (), {'levels': 7}),
   ],
 )

@@ -44,7 +44,9 @@ def draw(case, members, engine=None):
   'members, output, kernel, skip, choice',
   [
     (2, 'softmax', 2, 72, {}),
-    (3, 'softmax', 3, 72, {'guidance': 2.0}),
+    pytest.param(
+      *(3, 'softmax', 3, 72, {'guidance': 2.0}), marks=pytest.mark.slow
+    ),
     (3, 'mixture', 3, 8, {}),  # One or two vectors to share out.
     (2, 'softmax', 2, 8, {'weights': 'int8'}),
   ],

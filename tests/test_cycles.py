@@ -43,8 +43,16 @@ def loss_of(cycles, mesh=None, **changes):
   return loss, nnx.to_pure_dict(state)
 
 
-@pytest.mark.parametrize('devices', [1, 2])
-@pytest.mark.parametrize('remat', [False, True])
+@pytest.mark.parametrize(
+  'remat, devices',
+  [
+    (True, 1),
+    (False, 2),
+    *(
+      pytest.param(*x, marks=pytest.mark.slow) for x in ((True, 2), (False, 1))
+    ),
+  ],
+)
 def test_loss_and_gradients_are_those_of_all_layers(remat, devices):
   mesh = sharding.make_mesh(devices, 1) if devices > 1 else None
   found = []
@@ -84,6 +92,7 @@ def test_of_a_cycle_that_is_made_again_only_what_it_begins_with_is_kept():
   assert kept(scan=True, remat=True) < 0.5 * kept()
 
 
+@pytest.mark.slow
 def test_that_holds_without_a_loop():
   """With the scheduler that is used outside of tests."""
   code = 'import test_cycles as t; print(t.kept(remat=True) / t.kept())'

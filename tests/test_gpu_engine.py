@@ -34,7 +34,7 @@ make_engine = functools.partial(GpuEngine, interpret=not _HAS_GPU)
 @pytest.mark.parametrize(
   'kernel, sizes, draw',
   [
-    (2, _SHORT, {'temperature': 0.9}),
+    pytest.param(2, _SHORT, {'temperature': 0.9}, marks=pytest.mark.slow),
     (3, _ODD, {'guidance': 2.0, 'top_p': 0.8}),
     (2, _SHORT, {'weights': 'int8', 'levels': 200}),
     (2, _SHORT, {'levels': 7}),

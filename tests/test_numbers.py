@@ -90,7 +90,9 @@ def poisoned(batch, name, place, value):
   return {**batch, name: values}
 
 
-@pytest.mark.parametrize('is_joint', [False, True])
+@pytest.mark.parametrize(
+  'is_joint', [pytest.param(False, marks=pytest.mark.slow), True]
+)
 def test_a_good_step_changes_weights_average_and_optimizer(
   machinery, batch, is_joint
 ):
@@ -208,7 +210,9 @@ def rows_of(folder):
   return [json.loads(line) for line in lines]
 
 
-@pytest.mark.parametrize('log_every', [1, 4])
+@pytest.mark.parametrize(
+  'log_every', [pytest.param(1, marks=pytest.mark.slow), 4]
+)
 def test_a_run_goes_on_after_skipped_steps_and_counts_them(
   on_clips, tmp_path, monkeypatch, caplog, log_every
 ):
@@ -289,7 +293,14 @@ def constant(length):
   return np.full(length, 32767, np.int16)
 
 
-@pytest.mark.parametrize('sound', [silence, full_scale, constant])
+@pytest.mark.parametrize(
+  'sound',
+  [
+    silence,
+    pytest.param(full_scale, marks=pytest.mark.slow),
+    pytest.param(constant, marks=pytest.mark.slow),
+  ],
+)
 def test_odd_sounds_train_and_sample(on_clips, tmp_path, sound):
   on_clips(clip_list(sound))
   options = make_options()

@@ -151,9 +151,8 @@ print(vectors.LANES, products.BYTES.in_digits)
 @pytest.mark.parametrize(
   'name, features, expected, weights',
   [
-    ('haswell', '+avx2,+fma,+bmi2', '8 False', ('float32',)),
     pytest.param(
-      *('haswell', '+avx2,+fma,+bmi2', '8 False', ('int8',)),
+      *('haswell', '+avx2,+fma,+bmi2', '8 False', ('float32', 'int8')),
       marks=pytest.mark.slow,
     ),
     ('alderlake', '+avx2,+fma,+bmi2,+avxvnni', '8 True', ('int8',)),

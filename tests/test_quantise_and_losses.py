@@ -38,7 +38,10 @@ def test_codes_cover_every_level_and_clip_outside():
   assert set(np.asarray(codes)) == set(range(256))
 
 
-@pytest.mark.parametrize('is_mixture, steps', [(False, 250), (True, 1500)])
+@pytest.mark.parametrize(
+  'is_mixture, steps',
+  [(False, 250), pytest.param(True, 1500, marks=pytest.mark.slow)],
+)
 def test_one_clip_can_be_learnt_by_heart(is_mixture, steps):
   """Bug 1 of the predecessor: a double softmax kept its loss above 3.865."""
   rate, hop, frames = 2000, 50, 10

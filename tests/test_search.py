@@ -208,7 +208,9 @@ def test_a_forked_state_goes_on_from_where_the_other_clip_was(engine, guidance):
   assert (got[0] != got[2]).any()
 
 
-@pytest.mark.parametrize('engine', ['cpu', 'xla'])
+@pytest.mark.parametrize(
+  'engine', ['cpu', pytest.param('xla', marks=pytest.mark.slow)]
+)
 def test_where_the_first_wins_always_the_sound_is_that_of_one_draw(
   engine, monkeypatch
 ):

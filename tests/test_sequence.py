@@ -42,7 +42,9 @@ def inputs(frames):
   return past.astype(np.float32), condition.astype(np.float32)
 
 
-@pytest.mark.parametrize('devices', [2, 8])
+@pytest.mark.parametrize(
+  'devices', [pytest.param(2, marks=pytest.mark.slow), 8]
+)
 def test_outputs_and_gradients_are_those_of_one_device(wave, devices):
   graphdef, state = nnx.split(wave)
   params = nnx.to_pure_dict(state)

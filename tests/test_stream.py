@@ -71,19 +71,28 @@ def streamed(generator, track, cuts, **keys):
   return np.concatenate([*parts, stream.finish(track.duration_s)])
 
 
-@pytest.mark.parametrize('engine', ['cpu', 'xla'])
+MODELS = (
+  {},
+  {'pose__look_ahead_s': 0.7, 'sample__lead_s': 0.05},
+  {'wave__output': 'mixture', 'wave__is_levelled': False},
+  {'wave__is_whitened': False, 'sample__style_strength': 2.0},
+  {'pose__encoder': 'st_gcn', 'wave__context_stack': 3},
+  {'pose_rate_hz': 50, 'wave__hears_heads': False, 'pose__look_ahead_s': 1.5},
+)
+
+
 @pytest.mark.parametrize(
-  'changes',
+  'changes, engine',
   [
-    {},
-    {'pose__look_ahead_s': 0.7, 'sample__lead_s': 0.05},
-    {'wave__output': 'mixture', 'wave__is_levelled': False},
-    {'wave__is_whitened': False, 'sample__style_strength': 2.0},
-    {'pose__encoder': 'st_gcn', 'wave__context_stack': 3},
-    {'pose_rate_hz': 50, 'wave__hears_heads': False, 'pose__look_ahead_s': 1.5},
+    *((changes, 'cpu') for changes in MODELS),
+    (MODELS[0], 'xla'),
+    *(
+      pytest.param(changes, 'xla', marks=pytest.mark.slow)
+      for changes in MODELS[1:]
+    ),
   ],
 )
-def test_a_stream_is_what_is_drawn_of_the_whole_clip(engine, changes):
+def test_a_stream_is_what_is_drawn_of_the_whole_clip(changes, engine):
   generator, track = make_generator(engine, **changes), make_track(2.21)
   asked = {'seed': 3, 'style': 2, 'tempo_bpm': 130.0, 'energy_db': -12.0}
   expected = whole(generator, track, **asked)

@@ -110,6 +110,7 @@ def test_too_many_devices_are_refused(data_dir, tmp_path):
     loop.train(options, tmp_path)
 
 
+@pytest.mark.slow
 def test_bfloat16_computes_and_keeps_float32_parameters(data_dir, tmp_path):
   options = make_options(
     data_dir, train__compute_dtype='bfloat16', train__pose_steps=0

@@ -70,6 +70,7 @@ def test_poses_without_sound_train_from_two_sources(tmp_path, capsys):
     experiment.run(with_sound, tmp_path / 'other')
 
 
+@pytest.mark.slow
 def test_magnatagatune_trains_the_wavenet_on_tags(tmp_path):
   (tmp_path / 'mtat').mkdir()
   manual = magnatagatune_fixture.write_tree(tmp_path / 'mtat')

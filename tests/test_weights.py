@@ -58,7 +58,11 @@ def test_matrices_of_the_loop_are_rounded_layer_by_layer_and_nothing_else():
 
 
 @pytest.mark.parametrize(
-  'clips, kernel, draw', [(11, 2, {}), (3, 3, {'guidance': 2.0})]
+  'clips, kernel, draw',
+  [
+    (11, 2, {}),
+    pytest.param(3, 3, {'guidance': 2.0}, marks=pytest.mark.slow),
+  ],
 )
 def test_engines_draw_the_same_of_them(clips, kernel, draw):
   """Eleven clips are tiles of eight, two and one."""
