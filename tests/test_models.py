@@ -50,15 +50,16 @@ def make_wave(kernel=2, **changes):
 def stream(layer, x_BFC, valid_BF):
   """Run `step` over all frames and as many invalid ones as it looks ahead."""
   batch, frames, dim = x_BFC.shape
+  x_BFC, valid_BF = np.asarray(x_BFC), np.asarray(valid_BF)
   state, out = layer.start(batch), []
   step = jax.jit(layer.step)
   for frame in range(frames + layer.look_ahead):
     inside = frame < frames
-    x = x_BFC[:, frame] if inside else jnp.ones((batch, dim))
-    valid = valid_BF[:, frame] if inside else jnp.zeros(batch, bool)
+    x = x_BFC[:, frame] if inside else np.ones((batch, dim), x_BFC.dtype)
+    valid = valid_BF[:, frame] if inside else np.zeros(batch, bool)
     y, _, *_, state = step(x, valid, state)
     out.append(y)
-  return jnp.stack(out[layer.look_ahead :], axis=1)
+  return np.stack(out[layer.look_ahead :], axis=1)
 
 
 @pytest.mark.parametrize('look_ahead', [0, 2, 4])
