@@ -13,6 +13,9 @@ from dance2wave.models import quantise
 from dance2wave.models.wavenet import WaveNet
 from dance2wave.training import losses
 
+wave_nll = jax.jit(losses.wave_nll, static_argnames=('levels', 'is_mixture'))
+head_losses = jax.jit(losses.head_losses)
+
 
 def test_silence_is_the_middle_code_and_comes_back_as_silence():
   """Bug 6 of the predecessor: silence became a constant of -1."""
@@ -100,7 +103,7 @@ def test_one_clip_can_be_learnt_by_heart(is_mixture, steps):
 
 
 def test_uniform_logits_cost_the_log_of_the_levels():
-  nll = losses.wave_nll(
+  nll = wave_nll(
     jnp.zeros((1, 50, 256)),
     jnp.zeros((1, 50)),
     jnp.ones((1, 50)),
@@ -115,17 +118,17 @@ def test_masked_samples_do_not_count():
   audio = jax.random.uniform(jax.random.key(1), (2, 40), minval=-1)
   mask = jnp.arange(40)[None] < jnp.array([40, 25])[:, None]
   options = {'levels': 256, 'is_mixture': False}
-  one = losses.wave_nll(outputs, audio, mask, **options)
-  two = losses.wave_nll(outputs, audio.at[1, 25:].set(0.9), mask, **options)
+  one = wave_nll(outputs, audio, mask, **options)
+  two = wave_nll(outputs, audio.at[1, 25:].set(0.9), mask, **options)
   assert float(one) == float(two)
-  none = losses.wave_nll(outputs, audio, jnp.zeros_like(mask), **options)
+  none = wave_nll(outputs, audio, jnp.zeros_like(mask), **options)
   assert float(none) == 0.0
 
 
 def test_mixture_log_prob_sums_to_one_over_the_levels():
   outputs = jax.random.normal(jax.random.key(0), (5, 1, 30))
   grid = 2 * jnp.arange(256) / 255 - 1
-  log_p = quantise.mixture_log_prob(
+  log_p = jax.jit(quantise.mixture_log_prob)(
     jnp.broadcast_to(outputs, (5, 256, 30)), jnp.broadcast_to(grid, (5, 256))
   )
   np.testing.assert_allclose(jnp.exp(log_p).sum(-1), 1.0, atol=2e-3)
@@ -150,22 +153,22 @@ def test_head_losses_are_zero_at_the_truth_and_ignore_what_is_unknown():
   heads = jnp.stack(
     [sure, sure, sure, sure, sure, 20 * jnp.cos(angle), 20 * jnp.sin(angle)], -1
   )
-  right = losses.head_losses(heads, batch)
+  right = head_losses(heads, batch)
   assert all(abs(float(v)) < 1e-3 for v in right.values())
-  wrong = losses.head_losses(-heads, batch)
+  wrong = head_losses(-heads, batch)
   assert all(float(v) > 0.3 for v in wrong.values())
   unknown = batch | {
     'beat_phase_BF': jnp.full((1, 30), -1.0),
     'has_audio_B': jnp.array([False]),
   }
-  ignored = losses.head_losses(-heads, unknown)
+  ignored = head_losses(-heads, unknown)
   assert all(float(v) == 0.0 for v in ignored.values())
   rhythm = {'beat', 'half_beat', 'phase'}
   for key, of_it in (
     ('beat_phase_BF', rhythm),
     ('has_audio_B', {*wrong} - rhythm),
   ):
-    one = losses.head_losses(-heads, batch | {key: unknown[key]})
+    one = head_losses(-heads, batch | {key: unknown[key]})
     assert {name for name, v in one.items() if float(v) == 0.0} == of_it
 
 
