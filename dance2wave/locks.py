@@ -6,7 +6,7 @@ The system gives a lock back when its process ends, however it ends.
 import contextlib
 import os
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from absl import logging
 
@@ -74,15 +74,19 @@ def _opened(path: pathlib.Path) -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def existing(path: pathlib.Path) -> Iterator[None]:
+def existing(
+  path: pathlib.Path, on_wait: Callable[[], None] = lambda: None
+) -> Iterator[None]:
   """Hold the lock of a file or a folder that stays; wait while another does.
 
   It goes with the folder when that is renamed. Where the disk has no locks of
-  folders nothing is locked.
+  folders nothing is locked. `on_wait` is called before there is a wait.
   """
   with _opened(path) as handle:
     with contextlib.suppress(OSError):
-      _lock(handle, is_patient=True)
+      if not _lock(handle, is_patient=False):
+        on_wait()
+        _lock(handle, is_patient=True)
     yield
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from array_record.python import array_record_module
 
-from dance2wave.datasets import base, dataset_names, schema, workers
+from dance2wave.datasets import dataset_names, disk, schema, workers
 from dance2wave.errors import InputError
 
 RATE_HZ = 1000
@@ -102,7 +102,7 @@ def test_int16_keeps_full_scale():
 def test_a_full_disk_is_one_line():
   with (
     pytest.raises(InputError, match=r'No space left.*free some space'),
-    base._disk_errors('/data'),
+    disk.errors('/data'),
   ):
     writer = array_record_module.ArrayRecordWriter('/dev/full', 'group_size:1')
     for _ in range(100):
@@ -111,7 +111,7 @@ def test_a_full_disk_is_one_line():
 
 
 def test_other_errors_of_the_system_stay_what_they_are():
-  with pytest.raises(OSError, match='bad'), base._disk_errors('/data'):
+  with pytest.raises(OSError, match='bad'), disk.errors('/data'):
     raise OSError(errno.EIO, 'bad')
 
 

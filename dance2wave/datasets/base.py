@@ -2,9 +2,7 @@
 
 import contextlib
 import dataclasses
-import errno
 import itertools
-import os
 import pathlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
@@ -12,7 +10,7 @@ from typing import Any, ClassVar
 import tensorflow_datasets as tfds
 from absl import logging
 
-from dance2wave.datasets import beam_work, parts, schema, unfinished
+from dance2wave.datasets import beam_work, disk, parts, schema, unfinished
 from dance2wave.datasets.shards import Contents, ShardedFile, split_info
 from dance2wave.datasets.work import (
   Failure,
@@ -26,24 +24,6 @@ from dance2wave.errors import InputError
 
 FAILURES_NAME = 'failures.jsonl'
 
-_ADVICE = {
-  errno.ENOSPC: 'free some space',
-  errno.EDQUOT: 'free some of your quota',
-  errno.EACCES: 'choose a folder in which you may write',
-  errno.EPERM: 'choose a folder in which you may write',
-  errno.EROFS: 'choose a folder in which you may write',
-  errno.ENOTDIR: 'choose a folder, not a file',
-  errno.EEXIST: 'another process built it meanwhile: just use it',
-  errno.ENOTEMPTY: 'another process built it meanwhile: just use it',
-}
-# ArrayRecord reports the system's errors as RuntimeError with their text.
-_ARRAY_RECORD_ADVICE = {
-  'No space left': errno.ENOSPC,
-  'quota exceeded': errno.EDQUOT,
-  'Permission denied': errno.EACCES,
-  'Read-only file system': errno.EROFS,
-}
-
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
@@ -54,40 +34,6 @@ def quiet() -> Iterator[None]:
     yield
   finally:
     logging.set_verbosity(verbosity)
-
-
-@contextlib.contextmanager
-def _disk_errors(data_dir: str) -> Iterator[None]:
-  """Turn an error of the disk of data_dir into an InputError of one line."""
-  try:
-    yield
-  except OSError as error:
-    number = error.errno
-    if number is None and isinstance(error, FileExistsError):
-      number = errno.EEXIST  # As TFDS renames folders.
-    if number not in _ADVICE or _is_elsewhere(error.filename, data_dir):
-      raise
-    _refuse_disk(data_dir, os.strerror(number), number)
-  except RuntimeError as error:
-    for text, number in _ARRAY_RECORD_ADVICE.items():
-      if text in str(error):
-        _refuse_disk(data_dir, text, number)
-    raise
-
-
-def _is_elsewhere(filename: str | None, data_dir: str) -> bool:
-  """Return whether a file is known and neither below nor above data_dir."""
-  if filename is None:
-    return False
-  path, root = (pathlib.Path(p).absolute() for p in (filename, data_dir))
-  return not (path.is_relative_to(root) or root.is_relative_to(path))
-
-
-def _refuse_disk(data_dir: str, wrong: str, number: int) -> None:
-  raise InputError(
-    f'cannot write the dataset in {data_dir} ({wrong}); expected a folder '
-    f'that can be written; {_ADVICE[number]}, or give another --data_dir'
-  ) from None
 
 
 def _check_format(file_format: Any) -> None:
@@ -184,6 +130,8 @@ class ClipBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
   def download_and_prepare(self, **kwargs: Any) -> None:
     """Build the dataset unless it exists, as TFDS does.
 
+    One that another process is building is waited for, and taken.
+
     Raises:
       InputError: bad input, a disk that is full or cannot be written, or a
         dataset of the same name was built of a config with other fields.
@@ -192,19 +140,33 @@ class ClipBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     config = kwargs.get('download_config') or tfds.download.DownloadConfig()
     if beam_work.is_wanted(config):
       beam_work.check_installed()
-    if self.is_prepared() and not config.download_mode.overwrite_dataset:
-      self._check_same_config()
-    if self.MANUAL_DOWNLOAD_INSTRUCTIONS and not self.is_prepared():
+    was_there = self.is_prepared()
+    if was_there and not config.download_mode.overwrite_dataset:
+      self._check_built()
+    if self.MANUAL_DOWNLOAD_INSTRUCTIONS and not was_there:
       self.manual_folder(config)
     with (
-      _disk_errors(self._data_dir_root),
-      self._held_parts(config),
+      disk.errors(self._data_dir_root),
       unfinished.begun(pathlib.Path(self.data_dir)) as self._own,
+      self._held_parts(config),
     ):
-      super().download_and_prepare(**kwargs)
+      if was_there or not self._take_built():
+        try:
+          super().download_and_prepare(**kwargs)
+        except OSError:  # Where nothing can be locked nobody has waited.
+          if was_there or not self._take_built():
+            raise
     self._report_failures()
 
-  def _check_same_config(self) -> None:
+  def _take_built(self) -> bool:
+    """Take what another process has built meanwhile; return whether it has."""
+    if not self.is_prepared():
+      return False
+    self.info.read_from_directory(self.data_dir)
+    self._check_built()
+    return True
+
+  def _check_built(self) -> None:
     """Raise InputError if the dataset was built of a config of other fields.
 
     A field that is younger than the dataset had its default. Datasets that do

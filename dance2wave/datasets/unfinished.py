@@ -1,10 +1,10 @@
 """Folders of builds that were killed: removed once nobody owns them.
 
 TFDS builds in `incomplete.XXXXXX_<version>` and renames that folder at the end.
-A build locks its folder for as long as it lives, and the system gives the lock
-back however it ends:
+A build locks the dataset's folder and its own for as long as it lives, and the
+system gives the locks back however it ends:
 
-    <data_dir>/<dataset>/                     locked while a build begins
+    <data_dir>/<dataset>/                     locked: another build waits
                         /incomplete.AAAAAA_1.0.0    locked: under way
                         /incomplete.BBBBBB_1.0.0    not locked: left by a kill
 """
@@ -13,6 +13,8 @@ import contextlib
 import pathlib
 import shutil
 from collections.abc import Callable, Iterator
+
+from absl import logging
 
 from dance2wave import locks
 
@@ -31,17 +33,19 @@ def _remove_left(dataset: pathlib.Path) -> None:
 def begun(dataset: pathlib.Path) -> Iterator[Callable[[pathlib.Path], None]]:
   """Remove what killed builds of a dataset left; keep others from doing so.
 
+  Another build of it is waited for, which may have made the dataset then.
+
   Yields:
-    What to call with this build's own folder as soon as there is one; until
-    then no other build of the dataset begins.
+    What to call with this build's own folder as soon as there is one.
   """
-  with contextlib.ExitStack() as beginning, contextlib.ExitStack() as owned:
+
+  def tell() -> None:
+    logging.warning(
+      'another process is building %s; waiting for it', dataset.parent
+    )
+
+  with contextlib.ExitStack() as held:
     dataset.parent.mkdir(parents=True, exist_ok=True)
-    beginning.enter_context(locks.existing(dataset.parent))
+    held.enter_context(locks.existing(dataset.parent, tell))
     _remove_left(dataset)
-
-    def own(folder: pathlib.Path) -> None:
-      owned.enter_context(locks.existing(folder))
-      beginning.close()
-
-    yield own
+    yield lambda folder: held.enter_context(locks.existing(folder))

@@ -55,12 +55,6 @@ class Builder(base.ClipBuilder):
     config = kwargs.get('download_config') or tfds.download.DownloadConfig()
     if self._folder or config.manual_dir or not self.is_prepared():
       self._folder = self.manual_folder(config)
-    if (
-      self._folder
-      and self.is_prepared()
-      and not config.download_mode.overwrite_dataset
-    ):
-      self._check_same_folder()
     super().download_and_prepare(**kwargs)
 
   def manual_folder(self, config: tfds.download.DownloadConfig) -> pathlib.Path:
@@ -70,7 +64,10 @@ class Builder(base.ClipBuilder):
       return pathlib.Path(place).expanduser().resolve()
     return super().manual_folder(dataclasses.replace(config, manual_dir=place))
 
-  def _check_same_folder(self) -> None:
+  def _check_built(self) -> None:
+    super()._check_built()
+    if not self._folder:
+      return
     built_from = self.info.metadata['folder']
     if built_from != str(self._folder):
       raise InputError(
