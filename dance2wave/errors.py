@@ -5,6 +5,7 @@ import errno
 import itertools
 import keyword
 import os
+import pathlib
 import signal
 import sys
 import threading
@@ -28,6 +29,24 @@ def first_line(error: Exception) -> str:
   It may quote the file, so that it is cut to 200 characters.
   """
   return next(iter(str(error).splitlines()), type(error).__name__)[:200]
+
+
+def check_folder(folder: pathlib.Path, output: pathlib.Path) -> None:
+  """Make the folder of an `--output` and write to it, before hours are spent.
+
+  Raises:
+    InputError: it cannot be made, or nothing can be written there.
+  """
+  try:
+    folder.mkdir(parents=True, exist_ok=True)
+    probe = folder / f'.{output.name}.probe'
+    probe.touch()
+    probe.unlink(missing_ok=True)  # another process may have looked too
+  except OSError as error:
+    raise InputError(
+      f'--output={output} cannot be written ({error.strerror}); expected a '
+      'folder with room and permission to write; choose another --output'
+    ) from error
 
 
 class Interrupted(Exception):
@@ -194,11 +213,19 @@ def _check_words(argv: list[str]) -> None:
       )
 
 
+def _expanded(argument: str) -> str:
+  """Return `--flag=~/place` with the home folder, which no shell puts there."""
+  name, equals, value = argument.partition('=')
+  if name.startswith('-') and value.startswith('~'):
+    value = os.path.expanduser(value)
+  return f'{name}{equals}{value}'
+
+
 def parse_flags(argv: list[str]) -> list[str]:
   """Parse absl flags; a bad one is an `InputError`."""
   _check_words(argv)
   try:
-    return flags.FLAGS(argv)
+    return flags.FLAGS([argv[0], *map(_expanded, argv[1:])])
   except (flags.Error, AttributeError, KeyError, TypeError, OSError) as error:
     raise InputError(f'{error}; correct the flag, or see --help') from error
 

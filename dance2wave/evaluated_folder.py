@@ -7,7 +7,7 @@ import tqdm
 from absl import logging
 
 from dance2wave import evaluation
-from dance2wave.errors import InputError
+from dance2wave.errors import InputError, check_folder
 from dance2wave.evaluation import POSE_RATE_HZ, SAMPLE_RATE_HZ
 from dance2wave.media.audio import read_audio
 from dance2wave.media.clip import fit_samples, num_samples
@@ -98,6 +98,7 @@ def write(
   num_clips: int | None,
 ) -> dict[str, object]:
   """Write the report of the first sounds of a folder, and what was left out."""
+  check_folder(output, output)
   clips, left_out = clips_of_folder(sounds, dances, num_clips)
   title = f'Sounds of {sounds}'
   return evaluation.write(output, title, clips, left_out=left_out)

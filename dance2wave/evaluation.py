@@ -21,7 +21,7 @@ from absl import logging
 
 from dance2wave.datasets import opening
 from dance2wave.datasets.workers import WorkerDied, ordered_map
-from dance2wave.errors import InputError
+from dance2wave.errors import InputError, check_folder
 from dance2wave.media.clip import Waveform
 from dance2wave.metrics import report, ruler, showcase, whole_set
 from dance2wave.metrics.controls import CONTROLS
@@ -261,6 +261,7 @@ def write_controls(
 ) -> dict[str, float]:
   """Write the report of originals and controls of a dataset's test clips."""
   clips = clips_of_dataset(name, data_dir, 'test', num_clips or NUM_CLIPS)
+  check_folder(output, output)
   classifier = train_classifier(name, data_dir, SAMPLE_RATE_HZ, POSE_RATE_HZ)
   title = f'Originals and controls of {name}'
   facts = {'dataset': opening.contents([name], data_dir)}

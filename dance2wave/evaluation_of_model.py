@@ -6,7 +6,7 @@ import pathlib
 from dance2wave import counterfactuals, evaluation, experiment, long_form
 from dance2wave import options as options_lib
 from dance2wave.datasets import opening
-from dance2wave.errors import InputError
+from dance2wave.errors import InputError, check_folder
 from dance2wave.sampling import offline
 from dance2wave.training import hosts, warm_start
 
@@ -42,6 +42,7 @@ def write(
       'correct the flag'
     )
   options, graphdef, params = hosts.on_all(warm_start.load_player, workdir)
+  hosts.on_first(check_folder, output, output)
   num_clips = num_clips or evaluation.NUM_CLIPS
   sample = dataclasses.replace(options.sample, num_clips=num_clips)
   dataset = dataclasses.replace(

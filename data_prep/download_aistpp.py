@@ -31,7 +31,7 @@ from collections.abc import Iterable, Sequence
 
 from absl import app, flags
 
-from dance2wave.errors import InputError, one_line_errors
+from dance2wave.errors import InputError, one_line_errors, parse_flags
 from data_prep.downloads import (
   Unpacking,
   Wanted,
@@ -230,4 +230,5 @@ if __name__ == '__main__':
   flags.DEFINE_multi_string(
     'video_root_url', [VIDEO_ROOT_URL], 'Where the videos are; tried in turn.'
   )
-  app.run(main)
+  with one_line_errors():
+    app.run(main, flags_parser=parse_flags)

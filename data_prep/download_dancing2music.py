@@ -31,7 +31,7 @@ from collections.abc import Sequence
 
 from absl import app, flags
 
-from dance2wave.errors import one_line_errors
+from dance2wave.errors import one_line_errors, parse_flags
 from data_prep.downloads import (
   Unpacking,
   Wanted,
@@ -126,4 +126,5 @@ if __name__ == '__main__':
     'root_url', [], 'Another place of the files; several are tried in turn.'
   )
   flags.DEFINE_bool('models', False, 'Download the published models as well.')
-  app.run(main)
+  with one_line_errors():
+    app.run(main, flags_parser=parse_flags)

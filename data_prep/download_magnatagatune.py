@@ -21,7 +21,7 @@ from collections.abc import Sequence
 
 from absl import app, flags
 
-from dance2wave.errors import one_line_errors
+from dance2wave.errors import one_line_errors, parse_flags
 from data_prep.downloads import (
   Unpacking,
   Wanted,
@@ -75,4 +75,5 @@ if __name__ == '__main__':
   flags.DEFINE_multi_string(
     'root_url', [ROOT_URL], 'Where the files are; several are tried in turn.'
   )
-  app.run(main)
+  with one_line_errors():
+    app.run(main, flags_parser=parse_flags)

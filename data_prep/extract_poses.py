@@ -24,7 +24,7 @@ from dance2wave.datasets.listing import visible_files
 from dance2wave.datasets.video_clips import SUFFIXES
 from dance2wave.datasets.work import Failure
 from dance2wave.datasets.workers import WorkerDied, ordered_map
-from dance2wave.errors import InputError, one_line_errors
+from dance2wave.errors import InputError, one_line_errors, parse_flags
 from dance2wave.pose.model_file import find_model, import_mediapipe
 from data_prep.output import make_output
 from data_prep.pose_job import PoseJob, extract_one, is_finished
@@ -183,4 +183,5 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == '__main__':
-  app.run(main)
+  with one_line_errors():
+    app.run(main, flags_parser=parse_flags)

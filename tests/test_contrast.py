@@ -82,7 +82,7 @@ def loss_of(**train):
       options, graphdef, MESH, params, batch, jax.random.key(2), part
     )
 
-  return options, init(jax.random.key(0)), jax.jit(loss)
+  return options, jax.jit(init)(jax.random.key(0)), jax.jit(loss)
 
 
 @pytest.fixture(scope='module')

@@ -1,9 +1,12 @@
 import signal
 import sys
 import time
+import types
 
 import pytest
+from absl import flags
 
+from dance2wave import errors
 from dance2wave.errors import InputError, Terminated, one_line_errors
 
 pytestmark = pytest.mark.usefixtures('hears_sigint')
@@ -52,3 +55,17 @@ def test_a_progress_bar_ends_before_the_line(capfd, error):
     work()
   first, last = capfd.readouterr().err.splitlines()
   assert first == '100 %' and last.startswith('dance2wave: ')
+
+
+def test_a_place_in_the_home_folder_is_found_there(monkeypatch):
+  """A shell leaves `--workdir=~/runs` as it is: a folder named `~` is made."""
+  found = flags.FlagValues()
+  for name in ('workdir', 'title'):
+    flags.DEFINE_string(name, '', '', flag_values=found)
+  door = types.SimpleNamespace(FLAGS=found, Error=flags.Error)
+  monkeypatch.setattr(errors, 'flags', door)
+  monkeypatch.setenv('HOME', '/home/ada')
+  given = ['', '--workdir=~/runs/x', '--title=about ~5 m', '~kept=~']
+  assert errors.parse_flags(given) == ['', '~kept=~']
+  assert found.workdir == '/home/ada/runs/x'
+  assert found.title == 'about ~5 m'

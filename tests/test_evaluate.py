@@ -376,3 +376,19 @@ def test_a_dataset_that_was_moved_is_named(monkeypatch, tmp_path):
 def test_styles_are_told_at_any_rates_of_a_model(data_dir):
   source = 'synthetic_dance/debug', str(data_dir)
   assert evaluation.train_classifier(*source, 11025, 25).styles
+
+
+def test_an_output_that_cannot_be_written_is_refused_before_it_is_scored(
+  evaluate, trained, tmp_path
+):
+  """Else hours of sampling would be lost, in a traceback."""
+  output, data_dir = tmp_path / 'report.html', trained[0].parent / 'tfds'
+  output.touch()
+  for way in (
+    [f'--workdir={trained[0]}'],
+    ['--controls=synthetic_dance/debug', f'--tfds_dir={data_dir}'],
+    [f'--videos={tmp_path}'],
+  ):
+    result = evaluate(*way, f'--output={output}')
+    assert_one_line(result, f'--output={output}', 'File exists')
+    assert 'score' not in result.stderr

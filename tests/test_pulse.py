@@ -157,8 +157,8 @@ def test_a_dance_is_heard_in_training_as_when_sound_is_drawn():
     listener.start(2),
   )
   context_BFC = np.moveaxis(heard.context_FBC[ahead:], 1, 0)
-  model = nnx.merge(graphdef, params)
-  expected_BFC = np.asarray(model.listen(motion_BFM, valid_BF)[0])
+  listen = jax.jit(nnx.merge(graphdef, params).listen)
+  expected_BFC = np.asarray(listen(motion_BFM, valid_BF)[0])
   np.testing.assert_allclose(
     context_BFC[valid_BF], expected_BFC[valid_BF], atol=2e-4
   )

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from dance2wave import locks
-from dance2wave.errors import InputError
+from dance2wave.errors import InputError, check_folder
 from dance2wave.media import endings, mux, video
 from dance2wave.media.audio import write_wav
 from dance2wave.media.clip import Waveform, num_samples
@@ -208,20 +208,7 @@ def check_output(job: Job) -> None:
     info = _probed(job.input)
     if info is not None:
       endings.check_output(output, info)
-  _check_folder(output.absolute().parent, output)
-
-
-def _check_folder(folder: pathlib.Path, output: pathlib.Path) -> None:
-  try:
-    folder.mkdir(parents=True, exist_ok=True)
-    probe = folder / f'.{output.name}.probe'
-    probe.touch()
-    probe.unlink(missing_ok=True)  # another process may have looked too
-  except OSError as error:
-    raise InputError(
-      f'--output={output} cannot be written ({error.strerror}); expected a '
-      'folder with room and permission to write; choose another --output'
-    ) from error
+  check_folder(output.absolute().parent, output)
 
 
 def to_dance(
