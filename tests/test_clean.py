@@ -381,3 +381,59 @@ def test_an_eight_second_clip_cleans_in_milliseconds():
     clean_pose(track, 25)
     best_s = min(best_s, time.process_time() - start_s)
   assert best_s < 0.02
+
+
+def test_hands_that_cross_are_not_swapped():
+  """Exchanged they would fit the middle too, but they did not stay there."""
+  pose = np.repeat(_track(30).pose_FJD[:1], 3, axis=0).astype(float)
+  middle = pose[0, NECK, :2]
+  pose[:, [RIGHT_WRIST, LEFT_WRIST], :2] = middle
+  pose[:, RIGHT_WRIST, 0] += np.array([-0.2, 0.04, 0.2])
+  pose[:, LEFT_WRIST, 0] += np.array([0.24, 0.0, -0.16])
+  got = repair.undo_swaps(pose, np.arange(3) / 30)
+  np.testing.assert_array_equal(got, pose)
+
+
+def test_confidence_that_is_no_number_is_none():
+  pose = np.ones((2, 14, 3))
+  pose[0, HEAD, 2] = np.nan
+  got = repair.blank_missing(pose, 0.2)
+  np.testing.assert_array_equal(got[0, HEAD], [np.nan, np.nan, 0.0])
+  assert np.isnan(got[..., 0]).sum() == 1
+
+
+def test_a_joint_far_off_is_told_as_eight_torsos_away():
+  track = _track(30, 2.0)
+  pose = track.pose_FJD.copy()
+  pose[:, RIGHT_WRIST, 0] += 10.0
+  got = clean_pose(PoseTrack(pose, track.pose_time_s, 'core14', 2.0), 25)
+  assert (got[:, RIGHT_WRIST, 0] == 8.0).all()
+
+
+def test_who_pans_evenly_is_told_to_stand_still():
+  time_F = np.arange(400) / 100
+  xy = np.repeat(_track(30).pose_FJD[:1, :, :2].astype(float), 400, axis=0)
+  xy[..., 0] += 0.2 * time_F[:, None]
+  # The frame's memory of three seconds is full.
+  pose = _framed(xy, time_F, time_F[320:375])
+  np.testing.assert_allclose(pose, np.repeat(pose[:1], 55, axis=0), atol=1e-6)
+
+
+def test_who_bends_at_first_is_told_as_large_as_she_is_a_second_later():
+  time_F = np.arange(100) * body_frame.KNOT_S
+  xy = np.repeat(_track(30).pose_FJD[:1, :, :2].astype(float), 100, axis=0)
+  torso = xy[0, HIPS].mean(axis=0) - xy[0, NECK]
+  xy[:5, NECK] += torso / 2
+  pose = _framed(xy, time_F, time_F[5:61])
+  told_F = (pose[:, HIPS].mean(axis=1) - pose[:, NECK])[:, 1]
+  np.testing.assert_allclose(told_F[30:], 1.0, atol=1e-6)
+  # Her size does not jump on the way.
+  assert np.abs(np.diff(1 / told_F)).max() < 0.5 / 19
+
+
+def test_the_last_pose_is_believed_for_as_long_as_a_short_gap():
+  track = _track(30, 2.0)
+  longer = PoseTrack(track.pose_FJD, track.pose_time_s, 'core14', 3.0)
+  confidence = clean_pose(longer, 100)[:, RIGHT_WRIST, 2]
+  last_s = np.flatnonzero(confidence)[-1] / 100
+  assert last_s == pytest.approx(track.pose_time_s[-1] + MAX_GAP_S, abs=0.01)
