@@ -132,3 +132,74 @@ def test_a_soft_part_is_as_soft_beside_its_clip_at_any_speed():
   for percent in (100, 90):
     crop = clips.crop(clip, 0, 75, pose_rate_hz=25, percent=percent)
     assert 0.02 < crop.onset_F.max() < 0.3
+
+
+def _noisy_clip():
+  """Three seconds of noise that grows louder until the end."""
+  rng = np.random.default_rng(0)
+  example = flashing_clip(3.0)
+  noise_T = rng.normal(0, 0.2, len(example['audio']))
+  noise_T *= np.linspace(0.01, 1, len(noise_T))
+  example['audio'] = np.clip(noise_T * 32768, -32768, 32767).astype(np.int16)
+  features = rng.normal(size=(46, 28)).astype(np.float32)
+  example['aux'] = {'audio_features_FA': features}
+  return clips.ready_clip(
+    example, sample_rate_hz=8000, pose_rate_hz=25, with_features=True
+  )
+
+
+@pytest.mark.parametrize('percent', [100, 90, 115])
+def test_all_that_is_asked_of_a_crop_is_of_its_own_times(percent):
+  clip = _noisy_clip()
+  crop = clips.crop(clip, 13, 40, pose_rate_hz=25, percent=percent)
+  frame_F = np.arange(len(clip.pose_FJD))
+  position_F = 13 + np.arange(40) * percent / 100
+  for cut_F, whole_F in (
+    (crop.loudness_F, clip.loudness_F),
+    (crop.features_FA[:, 5], clip.features_FA[:, 5]),
+    (
+      crop.pose_FJD[:, JOINT['left_wrist'], 1],
+      clip.pose_FJD[:, JOINT['left_wrist'], 1],
+    ),
+  ):
+    expected_F = np.interp(position_F, frame_F, whole_F)
+    np.testing.assert_allclose(cut_F, expected_F, atol=1e-5)
+  if percent == 100:
+    onset_F, level_F = clip.onset_F[13:53], clip.level_F[13:53]
+  else:
+    flux_F = targets.onset_flux(crop.audio_T, 8000, 320)
+    onset_F = np.clip(flux_F / clip.onset_scale, 0, 1)
+    level_F = targets.level(crop.audio_T, 320)
+  np.testing.assert_array_equal(crop.onset_F, onset_F)
+  np.testing.assert_array_equal(crop.level_F, level_F)
+
+
+def test_after_the_end_of_a_loud_clip_there_is_nothing_to_hear():
+  clip = _noisy_clip()
+  assert clip.level_F[-1] > 0 and clip.onset_F[-1] > 0
+  for percent in (100, 90):
+    crop = clips.crop(clip, 60, 40, pose_rate_hz=25, percent=percent)
+    assert crop.num_valid == 15 + (percent == 90)
+    assert crop.onset_F[crop.num_valid - 1] > 0
+    for values_F in (crop.onset_F, crop.level_F):
+      assert not values_F[crop.num_valid :].any()
+    np.testing.assert_allclose(
+      crop.loudness_F[crop.num_valid :], clip.loudness_F[-1]
+    )
+
+
+@pytest.mark.parametrize('percent', [85, 90, 99, 100, 101, 115])
+def test_a_crop_ends_where_its_clip_ends_and_not_after_it(percent):
+  clip = _noisy_clip()
+  start = len(clip.pose_FJD) - clips.span_frames(50, percent)
+  crop = clips.crop(clip, start, 50, pose_rate_hz=25, percent=percent)
+  assert crop.num_valid == 50
+  crop = clips.crop(clip, start + 1, 50, pose_rate_hz=25, percent=percent)
+  assert crop.num_valid < 50
+
+
+def test_an_onset_is_at_the_frame_whose_samples_begin_it():
+  sound_T = np.zeros(50 * 160, np.float32)
+  sound_T[20 * 160 :] = np.random.default_rng(0).uniform(-0.5, 0.5, 30 * 160)
+  flux_F = targets.onset_flux(sound_T, 8000, 160)
+  assert np.argmax(flux_F) == 20 and not flux_F[:20].any()
