@@ -203,3 +203,26 @@ def test_an_onset_is_at_the_frame_whose_samples_begin_it():
   sound_T[20 * 160 :] = np.random.default_rng(0).uniform(-0.5, 0.5, 30 * 160)
   flux_F = targets.onset_flux(sound_T, 8000, 160)
   assert np.argmax(flux_F) == 20 and not flux_F[:20].any()
+
+
+def test_loudness_is_the_level_of_as_much_before_as_after_a_frame():
+  sound_T = np.zeros(101 * 10)
+  sound_T[500:510] = 1.0  # frame 50
+  loudness_F = targets.loudness(sound_T, 10, 10)
+  heard = np.flatnonzero(loudness_F)
+  assert (heard[0], heard[-1]) == (50 - 8, 50 + 8)
+  # One frame of seventeen is 12.3 dB below it.
+  expected = 1 - 10 * np.log10(17) / 60
+  np.testing.assert_allclose(loudness_F[heard], expected, atol=1e-6)
+
+
+def test_the_onsets_of_hardly_any_sound_are_weak():
+  example = flashing_clip(3.0)
+  example['audio'] //= 10000
+  clip = clips.ready_clip(example, sample_rate_hz=8000, pose_rate_hz=25)
+  assert example['audio'].any() and clip.onset_F.max() < 0.3
+
+
+def test_a_beat_is_at_the_frame_nearest_to_it():
+  beat_F = targets.beat_activation(np.array([0.16, 0.54]), 8, 10)
+  np.testing.assert_array_equal(beat_F, [0, 0.5, 1, 0.5, 0.5, 1, 0.5, 0])
