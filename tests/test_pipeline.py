@@ -156,6 +156,8 @@ def test_a_clip_looks_different_each_time(source):
 def test_iterate_resumes_anywhere_and_ends_its_thread(source):
   batches = make(source, augmentation=augment.Augmentation())
   straight = list(itertools.islice(batches.iterate(), 6))
+  for step, batch in enumerate(straight):
+    assert_equal(batch, batches.batch(step))
   for start in (0, 2, 5):
     iterator = batches.iterate(start)
     for step, batch in zip(range(start, 6), iterator):
@@ -188,6 +190,27 @@ def test_short_clips_are_padded_and_marked():
   np.testing.assert_array_equal(
     crop.pose_FJD[80, :, :2], clip.pose_FJD[-1, :, :2]
   )
+
+
+def test_beats_after_the_end_of_a_short_clip_are_not_asked_for():
+  short = {**flashing_clip(1.5), 'beats_s': np.arange(0.2, 2.0, 0.2)}
+  batch = make([short], batch_size=1).batch(0)
+  assert batch['num_beats_B'] == 7
+  np.testing.assert_allclose(batch['beats_BK'][0, :7], short['beats_s'][:7])
+  assert (batch['beats_BK'][0, 7:] == -1).all()
+  for name in ('beat_BF', 'half_beat_BF'):
+    assert batch[name][0, :75].any() and not batch[name][0, 75:].any()
+  assert (batch['beat_phase_BF'][0, :75] >= 0).all()
+  assert (batch['beat_phase_BF'][0, 75:] == -1).all()
+
+
+def test_crops_begin_anywhere_up_to_the_last_start():
+  clip = flashing_clip(2.04)
+  rng = np.random.default_rng(0)
+  clip['audio'] = rng.integers(-9999, 9999, len(clip['audio'])).astype(np.int16)
+  batch = make([clip], batch_size=40).batch(0)
+  assert batch['valid_BF'].all()
+  assert len({row.tobytes() for row in batch['audio_BT']}) == 3
 
 
 def test_silence_gives_zero_targets_and_no_warning(source):
