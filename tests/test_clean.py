@@ -286,6 +286,16 @@ def test_a_fast_move_from_place_to_place_is_no_spike(num_between, to):
   assert np.flatnonzero(gone).tolist() == list(range(20)[away])
 
 
+@pytest.mark.parametrize('gap', ['before', 'after'])
+def test_a_place_beside_a_gap_is_no_spike(gap):
+  pose = np.repeat(_track(30).pose_FJD[:1], 20, axis=0).astype(float)
+  pose[10, RIGHT_WRIST, 0] += 0.8
+  time_s = np.arange(20) / 30
+  assert np.isnan(repair.drop_spikes(pose, time_s)[10, RIGHT_WRIST, 0])
+  time_s[10 if gap == 'before' else 11 :] += 0.1
+  np.testing.assert_array_equal(repair.drop_spikes(pose, time_s), pose)
+
+
 def test_without_a_torso_the_longest_limb_says_how_large_the_body_is():
   xy = np.repeat(_track(30).pose_FJD[:1, :, :2].astype(float), 2, axis=0)
   xy[0, HIPS] = np.nan
