@@ -156,6 +156,17 @@ def test_the_same_data_may_move_and_learn_more_of_itself(
   assert workdir.read_options(run).dataset.data_dir == str(data_dir)
 
 
+def test_the_same_data_may_know_less_of_itself_than_the_run(
+  data_dir, tmp_path, begin
+):
+  def forget(splits, metadata):
+    del metadata['config']['seed']
+
+  begin(data_dir)
+  (tmp_path / 'run' / 'checkpoints' / '1').mkdir(parents=True)
+  begin(changed_copy(data_dir, tmp_path / 'older', forget))
+
+
 def test_a_run_of_before_gets_its_data_written(data_dir, tmp_path, begin):
   options = options_with(dataset__data_dir=str(data_dir))
   run = tmp_path / 'run'

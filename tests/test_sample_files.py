@@ -9,6 +9,7 @@ from small_config import options_with
 
 from dance2wave.errors import InputError
 from dance2wave.media import clip, mux, video
+from dance2wave.pose.clean import NEUTRAL_POSE_J2
 from dance2wave.pose.track import PoseTrack, write_pose_file
 from dance2wave.sampling import files
 
@@ -62,6 +63,22 @@ def test_a_result_in_a_folder_never_has_the_name_of_a_video(tmp_path):
   assert (tmp_path / 'dance.mp4').read_bytes() == before
 
 
+@pytest.mark.parametrize('pose_rate_hz', [20, 50])
+def test_a_stick_figure_moves_when_its_dancer_does(tmp_path, pose_rate_hz):
+  job = files.Job(write_dance(tmp_path / 'a.npz'), tmp_path / 'a.mp4')
+  options = options_with(pose_rate_hz=pose_rate_hz)
+  pose_FJD = np.ones((pose_rate_hz, 14, 3), np.float32)
+  pose_FJD[..., :2] = NEUTRAL_POSE_J2
+  pose_FJD[pose_rate_hz // 2 :, :, 1] -= 0.5  # A jump after half a second.
+  silence_T = np.zeros(options.sample_rate_hz, np.float32)
+  written = files.write_result(job, options, silence_T, pose_FJD)
+  assert video.probe(written).duration_s == pytest.approx(1.0, abs=1e-3)
+  times_s, pictures = zip(*video.read_frames(written))
+  moved = [np.abs(p - pictures[0].astype(float)).mean() for p in pictures]
+  first = np.flatnonzero(np.array(moved) > 0.5 * max(moved))[0]
+  assert times_s[first] == pytest.approx(0.5, abs=1 / 24)
+
+
 @pytest.mark.parametrize('output', [None, 'out'])
 def test_a_video_takes_its_poses_from_the_file_beside_it(tmp_path, output):
   folder = tmp_path / 'in'
@@ -98,6 +115,14 @@ def test_a_result_that_would_replace_an_input_is_refused(tmp_path):
   other = write_video(tmp_path / 'a_dance2wave.mp4')
   with pytest.raises(InputError, match='would replace the input'):
     plan([one, other])
+
+
+def test_an_input_by_another_name_is_not_replaced(tmp_path):
+  one = write_dance(tmp_path / 'a.npz')
+  write_video(tmp_path / 'a_dance2wave.mp4')
+  (tmp_path / 'link').symlink_to(tmp_path)
+  with pytest.raises(InputError, match='would replace the input'):
+    plan([one, tmp_path / 'link' / 'a_dance2wave.mp4'])
 
 
 def test_the_container_of_a_result_is_one_that_holds_the_picture(tmp_path):

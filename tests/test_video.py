@@ -239,6 +239,30 @@ def test_variable_frame_rate_keeps_every_time(tmp_path, ending):
   _check_in_step(mux.mux_audio(path, _clicking(times_F)), times_F)
 
 
+@pytest.mark.parametrize('ending', ['mp4', 'mkv'])
+def test_a_last_picture_that_stays_is_part_of_the_dance(tmp_path, ending):
+  import av
+
+  times_F = _times()
+  path = mux.write_video(tmp_path / 'a.mp4', _frames(), times_F)
+  longer = tmp_path / f'b.{ending}'
+  with av.open(str(path)) as source, av.open(str(longer), 'w') as sink:
+    stream = source.streams.video[0]
+    copy = sink.add_stream_from_template(stream, opaque=True)
+    packets = [p for p in source.demux(stream) if p.dts is not None]
+    packets[-1].duration *= 15
+    for packet in packets:
+      packet.stream = copy
+      sink.mux(packet)
+  info = video.probe(longer)
+  assert info.duration_s == pytest.approx(times_F[-1] + 0.5, abs=1.5e-3)
+  sound_s = info.duration_s
+  muxed = mux.mux_audio(longer, clip.Waveform(_clicks([1.6], 2.0), RATE_HZ))
+  assert video.probe(muxed).duration_s == pytest.approx(sound_s, abs=1.5e-3)
+  heard_T = audio.read_audio(muxed, RATE_HZ).samples_T
+  assert np.abs(heard_T[round(1.59 * RATE_HZ) :]).max() > 0.3
+
+
 @pytest.mark.parametrize('ending', ['mp4', 'mkv', 'ts'])
 @pytest.mark.parametrize('start', [45000, -3000])
 def test_time_stamps_need_not_start_at_zero(tmp_path, ending, start):
