@@ -126,6 +126,19 @@ def test_a_clip_sounds_the_same_in_any_company():
   np.testing.assert_array_equal(alone, together)
 
 
+def test_what_is_wanted_of_a_clip_is_wanted_of_no_other():
+  make, plain = generator(), dances(0.08, 0.12)
+  loud, soft = (
+    dataclasses.replace(clip, style=style, tempo_bpm=tempo, energy_db=energy)
+    for clip, style, tempo, energy in zip(
+      plain, (2, 0), (180.0, 70.0), (-6.0, -40.0)
+    )
+  )
+  _, sound = make.generate([loud, soft])
+  np.testing.assert_array_equal(sound, make.generate([plain[0], soft])[1])
+  assert (sound != make.generate(plain)[1]).any()
+
+
 def test_clips_that_are_drawn_together_may_sound_as_each_does_alone():
   make, clips = generator(), dances(0.5, 1.7, 0.9)
   together = make.generate(clips, as_if_alone=True)
