@@ -7,7 +7,7 @@ import pytest
 import soundfile
 
 from dance2wave.errors import InputError
-from dance2wave.media import audio, clip, mux, video
+from dance2wave.media import audio, clip, mux, placing, video
 from dance2wave.media.container import num_skipped, open_media
 
 RATE_HZ = 16000
@@ -398,6 +398,20 @@ def test_sound_that_overlaps_follows_its_time_stamps(clicking, tmp_path):
   _remux(clicking, path, lambda k, p: k < 14 or _later(p, -0.03))
   samples_T = audio.read_audio(path, RATE_HZ).samples_T
   _assert_clicks(samples_T, CLICKS_S - 0.03 * (CLICKS_S > 1))
+
+
+@pytest.mark.parametrize('delay_s', [0.0, 0.4, -0.1])
+def test_sound_without_time_stamps_follows_what_has_one(tmp_path, delay_s):
+  silent = _video_with_sound(tmp_path / 'a.mp4', 0.1)
+  info = video.probe(silent)
+  sound_T = _clicks(CLICKS_S, 1.9)
+  pieces = [
+    (delay_s + info.start_s if k == 0 else None, part_T)
+    for k, part_T in enumerate(np.split(sound_T, [1000, 2500, 9000]))
+  ]
+  placed_T = placing.place(pieces, RATE_HZ, info)
+  assert len(placed_T) == 2 * RATE_HZ
+  _assert_clicks(placed_T, (CLICKS_S + delay_s)[CLICKS_S + delay_s < 1.95])
 
 
 def _write_avi(path, samples_T, delay_s):

@@ -88,3 +88,9 @@ def test_crop_outside_is_an_error(start_s, length_s):
 
 def test_crop_may_reach_the_very_end():
   assert clip.crop(_ramp(), 0.05, 0.05).samples_T[-1] == 1.0
+
+
+def test_a_sound_ends_at_the_sample_nearest_to_its_end():
+  assert clip.num_samples(1.0, 16000) == 16000
+  assert clip.num_samples(0.29, 100) == 29  # 28.999999999999996
+  assert clip.num_samples(2 + 0.6 / 8000, 8000) == 16001

@@ -59,6 +59,22 @@ def test_what_is_cut_off_at_the_end_is_not_copied(tmp_path, ending):
   assert_same_pictures(path, sounding(path, tmp_path / f'out.{ending}'))
 
 
+def test_what_is_cut_off_before_the_start_is_kept_for_what_is_shown(tmp_path):
+  whole = encode(tmp_path / 'a.mp4', 0)
+  path = cut_end(whole, tmp_path / 'cut.mp4', 4)
+  data = bytearray(path.read_bytes())
+  (scale,) = struct.unpack_from('>I', data, data.find(b'mdhd') + 16)
+  struct.pack_into('>I', data, data.find(b'elst') + 16, 16 * scale // 30)
+  path.write_bytes(data)
+  assert len(video.probe(path).frame_time_s) == 4
+  shown = [rgb_HWC for _, rgb_HWC in video.read_frames(whole)][16:20]
+  for (_, rgb_HWC), expected_HWC in zip(
+    video.read_frames(path), shown, strict=True
+  ):
+    np.testing.assert_array_equal(rgb_HWC, expected_HWC)
+  assert_same_pictures(path, sounding(path, tmp_path / 'out.mp4'))
+
+
 def test_pictures_that_others_need_are_never_left_out(tmp_path):
   """B-frames are made of a later one: where that is cut off, no copy is."""
   whole, refused = encode(tmp_path / 'a.mp4', 2), 0

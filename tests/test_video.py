@@ -490,6 +490,27 @@ def test_hevc_is_named_as_players_want_it(tmp_path):
     assert source.streams.video[0].codec_context.codec_tag == 'hvc1'
 
 
+@pytest.mark.parametrize('change', ['time', 'count', 'rotation'])
+def test_a_copy_of_another_picture_is_no_result(tmp_path, monkeypatch, change):
+  path = mux.write_video(tmp_path / 'a.mp4', _frames(), _times())
+  probe = video.probe
+
+  def changed(place):
+    info = probe(place)
+    if place == path:
+      return info
+    time_F = info.frame_time_s.copy()
+    time_F[20] += 0.01 * (change == 'time')
+    time_F = time_F[: 39 if change == 'count' else 40]
+    turned = 90 if change == 'rotation' else 0
+    return dataclasses.replace(info, frame_time_s=time_F, rotation_deg=turned)
+
+  monkeypatch.setattr(video, 'probe', changed)
+  with pytest.raises(InputError, match='cannot keep the frame times or the'):
+    mux.mux_audio(path, _clicking(_times()))
+  assert list(tmp_path.iterdir()) == [path]
+
+
 def test_default_output_stands_beside_the_video(tmp_path):
   silent = mux.write_video(tmp_path / 'my dance.MP4', _frames(), _times())
   output = mux.mux_audio(silent, _clicking(_times()))
