@@ -162,6 +162,14 @@ def test_clips_that_should_sound_as_alone_are_heard_alone(monkeypatch):
   assert sizes == [2, 1, 1]
 
 
+def test_what_was_heard_last_is_held_after_the_end():
+  heard = generator().listen(dances(0.4), num_samples=8000)
+  for value_FB in (heard.context_FBC, heard.gain_FB, heard.rhythm_FBR):
+    assert len(value_FB) > 25 and (value_FB[9] != value_FB[8]).any()
+    held = np.broadcast_to(value_FB[9], value_FB[10:].shape)
+    np.testing.assert_array_equal(value_FB[10:], held)
+
+
 def test_the_state_goes_on_where_it_stopped():
   options, graphdef, params = small_model()
   engine = XlaEngine(graphdef, params, Draw())
