@@ -14,12 +14,12 @@ import os
 import pathlib
 import sys
 
-from absl import app, flags, logging
+from absl import flags, logging
 from ml_collections import config_flags
 
 from dance2wave import cores
 from dance2wave.allocator import keep_freed_memory
-from dance2wave.errors import InputError, one_line_errors, parse_flags
+from dance2wave.errors import InputError, one_line_errors, run_tool
 
 _QUICK = flags.DEFINE_bool('quick', False, 'Less of everything: a minute.')
 _JSON = flags.DEFINE_string('json', None, 'File that gets the figures.')
@@ -85,5 +85,4 @@ if __name__ == '__main__':
   keep_freed_memory()  # as the main job does
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
   logging.set_verbosity(logging.WARNING)
-  with one_line_errors():
-    app.run(main, flags_parser=parse_flags)
+  run_tool(main)

@@ -11,10 +11,10 @@ on several accelerators. docs/scaling.md says what stands behind each figure.
 import dataclasses
 import os
 
-from absl import app, logging
+from absl import logging
 from ml_collections import config_flags
 
-from dance2wave.errors import InputError, one_line_errors, parse_flags
+from dance2wave.errors import InputError, one_line_errors, run_tool
 
 _CONFIG = config_flags.DEFINE_config_file(
   'config', None, 'Config file, such as configs/wavenet.py.', lock_config=True
@@ -79,5 +79,4 @@ def main(argv: list[str]) -> None:
 if __name__ == '__main__':
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
   logging.set_verbosity(logging.WARNING)
-  with one_line_errors():
-    app.run(main, flags_parser=parse_flags)
+  run_tool(main)

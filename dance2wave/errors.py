@@ -10,9 +10,9 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from absl import flags
+from absl import app, flags
 
 
 class InputError(ValueError):
@@ -228,6 +228,14 @@ def parse_flags(argv: list[str]) -> list[str]:
     return flags.FLAGS([argv[0], *map(_expanded, argv[1:])])
   except (flags.Error, AttributeError, KeyError, TypeError, OSError) as error:
     raise InputError(f'{error}; correct the flag, or see --help') from error
+
+
+def run_tool(
+  main: Callable[[list[str]], None], argv: list[str] | None = None
+) -> None:
+  """Run an entry point; a bad flag, too, is one line and exit status 2."""
+  with one_line_errors():
+    app.run(main, argv, flags_parser=parse_flags)
 
 
 def check_heeded(heeds: Mapping[str, Sequence[str]], way: str) -> None:

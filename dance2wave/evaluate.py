@@ -12,7 +12,7 @@ sounds; the last the originals and controls of a dataset. All write a report.
 
 import pathlib
 
-from absl import app, flags, logging
+from absl import flags, logging
 
 from dance2wave import errors
 
@@ -106,5 +106,4 @@ def main(argv: list[str]) -> None:
 
 if __name__ == '__main__':
   logging.set_verbosity(logging.WARNING)
-  with errors.one_line_errors():
-    app.run(main, flags_parser=errors.parse_flags)
+  errors.run_tool(main)

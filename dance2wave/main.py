@@ -11,11 +11,11 @@ import os
 import pathlib
 import re
 
-from absl import app, flags, logging
+from absl import flags, logging
 from ml_collections import config_flags
 
 from dance2wave.allocator import keep_freed_memory
-from dance2wave.errors import InputError, one_line_errors, parse_flags
+from dance2wave.errors import InputError, one_line_errors, run_tool
 
 _CONFIG = config_flags.DEFINE_config_file(
   'config', None, 'Config file, such as configs/wavenet.py.', lock_config=True
@@ -86,8 +86,7 @@ def run() -> None:
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
   keep_freed_memory()
   logging.set_verbosity(logging.WARNING)
-  with one_line_errors():
-    app.run(main, flags_parser=parse_flags)
+  run_tool(main)
 
 
 if __name__ == '__main__':

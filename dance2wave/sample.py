@@ -12,9 +12,9 @@ several processes share the inputs; each writes the results of its own.
 import os
 import pathlib
 
-from absl import app, flags, logging
+from absl import flags, logging
 
-from dance2wave.errors import InputError, one_line_errors, parse_flags
+from dance2wave.errors import InputError, one_line_errors, run_tool
 
 _WORKDIR = flags.DEFINE_string('workdir', 'runs/wavenet', 'Of a training run.')
 _INPUT = flags.DEFINE_multi_string('input', [], 'Dance, or folder of dances.')
@@ -104,5 +104,4 @@ def main(argv: list[str]) -> None:
 
 if __name__ == '__main__':
   logging.set_verbosity(logging.WARNING)
-  with one_line_errors():
-    app.run(main, flags_parser=parse_flags)
+  run_tool(main)

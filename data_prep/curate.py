@@ -34,14 +34,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import tqdm
-from absl import app, flags
+from absl import flags
 
 from dance2wave import cores
 from dance2wave.datasets.listing import visible_files
 from dance2wave.datasets.video_clips import SUFFIXES
 from dance2wave.datasets.work import is_unicode
 from dance2wave.datasets.workers import WorkerDied, ordered_map
-from dance2wave.errors import InputError, one_line_errors, parse_flags
+from dance2wave.errors import InputError, one_line_errors, run_tool
 from dance2wave.media.audio import replacing
 from dance2wave.pose.model_file import find_model, import_mediapipe
 from data_prep.contact_sheet import SheetRow, write_sheet
@@ -347,5 +347,4 @@ def main(argv: Sequence[str]) -> None:
 
 if __name__ == '__main__':
   _define_flags()
-  with one_line_errors():
-    app.run(main, flags_parser=parse_flags)
+  run_tool(main)

@@ -29,9 +29,9 @@ import re
 import sys
 from collections.abc import Iterable, Sequence
 
-from absl import app, flags
+from absl import flags
 
-from dance2wave.errors import InputError, one_line_errors, parse_flags
+from dance2wave.errors import InputError, one_line_errors, run_tool
 from data_prep.downloads import (
   Unpacking,
   Wanted,
@@ -230,5 +230,4 @@ if __name__ == '__main__':
   flags.DEFINE_multi_string(
     'video_root_url', [VIDEO_ROOT_URL], 'Where the videos are; tried in turn.'
   )
-  with one_line_errors():
-    app.run(main, flags_parser=parse_flags)
+  run_tool(main)

@@ -29,9 +29,9 @@ data; the code is NVIDIA's, for research only. Lee et al.: Dancing to Music
 import sys
 from collections.abc import Sequence
 
-from absl import app, flags
+from absl import flags
 
-from dance2wave.errors import one_line_errors, parse_flags
+from dance2wave.errors import one_line_errors, run_tool
 from data_prep.downloads import (
   Unpacking,
   Wanted,
@@ -126,5 +126,4 @@ if __name__ == '__main__':
     'root_url', [], 'Another place of the files; several are tried in turn.'
   )
   flags.DEFINE_bool('models', False, 'Download the published models as well.')
-  with one_line_errors():
-    app.run(main, flags_parser=parse_flags)
+  run_tool(main)

@@ -21,15 +21,10 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from absl import app, flags
+from absl import flags
 
 from dance2wave.datasets.kinetics_dance.classes import RELEASES
-from dance2wave.errors import (
-  InputError,
-  one_line_errors,
-  parse_flags,
-  signal_of,
-)
+from dance2wave.errors import InputError, one_line_errors, run_tool, signal_of
 from data_prep import (
   kinetics_mirror,
   kinetics_sources,
@@ -239,5 +234,4 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == '__main__':
-  with one_line_errors():
-    app.run(main, argv=translate(sys.argv), flags_parser=parse_flags)
+  run_tool(main, translate(sys.argv))

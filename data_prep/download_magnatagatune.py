@@ -19,9 +19,9 @@ https://mirg.city.ac.uk/codeapps/the-magnatagatune-dataset.
 import sys
 from collections.abc import Sequence
 
-from absl import app, flags
+from absl import flags
 
-from dance2wave.errors import one_line_errors, parse_flags
+from dance2wave.errors import one_line_errors, run_tool
 from data_prep.downloads import (
   Unpacking,
   Wanted,
@@ -75,5 +75,4 @@ if __name__ == '__main__':
   flags.DEFINE_multi_string(
     'root_url', [ROOT_URL], 'Where the files are; several are tried in turn.'
   )
-  with one_line_errors():
-    app.run(main, flags_parser=parse_flags)
+  run_tool(main)

@@ -6,7 +6,7 @@ python -m data_prep.draw_dancers --output=docs/synthetic_dance.png
 import pathlib
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 
 from dance2wave.datasets.synthetic_dance import camera, curves, movement, music
 from dance2wave.datasets.synthetic_dance.plan import (
@@ -15,7 +15,7 @@ from dance2wave.datasets.synthetic_dance.plan import (
   Plan,
   draw_plan,
 )
-from dance2wave.errors import one_line_errors, parse_flags
+from dance2wave.errors import run_tool
 from dance2wave.pose.draw import draw_dance
 from dance2wave.pose.features import motion_size
 from dance2wave.pose.skeleton import CORE14_EDGES
@@ -98,5 +98,4 @@ def main(_) -> None:
 
 
 if __name__ == '__main__':
-  with one_line_errors():
-    app.run(main, flags_parser=parse_flags)
+  run_tool(main)

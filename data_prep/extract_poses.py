@@ -17,14 +17,14 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 
 import tqdm
-from absl import app, flags
+from absl import flags
 
 from dance2wave import cores
 from dance2wave.datasets.listing import visible_files
 from dance2wave.datasets.video_clips import SUFFIXES
 from dance2wave.datasets.work import Failure
 from dance2wave.datasets.workers import WorkerDied, ordered_map
-from dance2wave.errors import InputError, one_line_errors, parse_flags
+from dance2wave.errors import InputError, one_line_errors, run_tool
 from dance2wave.pose.model_file import find_model, import_mediapipe
 from data_prep.output import make_output
 from data_prep.pose_job import PoseJob, extract_one, is_finished
@@ -183,5 +183,4 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == '__main__':
-  with one_line_errors():
-    app.run(main, flags_parser=parse_flags)
+  run_tool(main)

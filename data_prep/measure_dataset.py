@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 from array_record.python import array_record_module
 
 from dance2wave import cores
@@ -29,7 +29,7 @@ from dance2wave.datasets.opening import make_builder, open_source, split_names
 from dance2wave.datasets.schema import Clip, clip_features
 from dance2wave.datasets.video_clips import SAMPLE_RATE_HZ, Video
 from dance2wave.datasets.work import Recorder
-from dance2wave.errors import InputError, one_line_errors, parse_flags
+from dance2wave.errors import InputError, one_line_errors, run_tool
 from dance2wave.media.audio import read_audio
 from dance2wave.media.video import VideoInfo, probe, read_frames
 from dance2wave.metrics.beat_detector import detect_beats
@@ -201,5 +201,4 @@ def main(argv: Sequence[str]) -> None:
 
 if __name__ == '__main__':
   _define_flags()
-  with one_line_errors():
-    app.run(main, flags_parser=parse_flags)
+  run_tool(main)

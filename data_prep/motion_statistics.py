@@ -12,11 +12,11 @@ import pathlib
 from collections.abc import Sequence
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 from scipy import signal
 
 from dance2wave.datasets.synthetic_dance import generate
-from dance2wave.errors import InputError, one_line_errors, parse_flags
+from dance2wave.errors import InputError, one_line_errors, run_tool
 from dance2wave.pose.clean import clean_pose
 from dance2wave.pose.features import MOTION_DIM, motion_features, motion_size
 from dance2wave.pose.skeleton import SKELETONS, to_core14
@@ -204,5 +204,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == '__main__':
-  with one_line_errors():
-    app.run(main, flags_parser=parse_flags)
+  run_tool(main)
