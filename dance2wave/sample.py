@@ -33,6 +33,7 @@ _WEIGHTS = flags.DEFINE_enum(
 _DRAW = (_TEMPERATURE, _TOP_P, _GUIDANCE, _STYLE_STRENGTH)
 _TEMPO = flags.DEFINE_float('tempo', None, 'Beats per minute that are wanted.')
 _ENERGY = flags.DEFINE_float('energy', None, 'Mean level wanted, in dB.')
+_CHORDS = flags.DEFINE_string('chords', None, 'Such as Am,F,C,G.')
 _BEST_OF = flags.DEFINE_integer(
   'best_of', None, 'Draws of which the best is kept. Default: the config.'
 )
@@ -54,8 +55,8 @@ def _sample() -> None:
   workdir = pathlib.Path(_WORKDIR.value).absolute()
   compiled.keep_compiled_programs(workdir if _MULTIHOST.value else None)
   changes = {flag.name: flag.value for flag in _DRAW}
-  asked = {flag.name: flag.value for flag in (_TEMPO, _ENERGY)}
-  wishes.check_numbers(changes | asked | {'best_of': _BEST_OF.value})
+  asked = {flag.name: flag.value for flag in (_TEMPO, _ENERGY, _CHORDS)}
+  wishes.check_flags(changes | asked | {'best_of': _BEST_OF.value})
   jobs = files.plan_jobs(files.find_inputs(_INPUT.value), _OUTPUT.value)
   mine = [jobs[row] for row in hosts.share(len(jobs))]
   with files.held_outputs(jobs, mine):

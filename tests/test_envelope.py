@@ -18,6 +18,7 @@ from dance2wave.models.envelope import (
 )
 from dance2wave.models.quantise import mu_law_decode, mu_law_encode
 from dance2wave.models.timbre import band_levels
+from dance2wave.sampling.listen import Heard
 from dance2wave.sampling.play import Player
 
 RATE_HZ, HOP, BANDS = 8000, 160, 24
@@ -55,18 +56,21 @@ def excite(sound_T, levels_FK):
   return np.asarray(drawn[0])
 
 
-def colour(drawn_T, levels_FK, frames=(100,)):
+def heard_of(levels_FBK, gain_FB=None):
+  """What is heard where nothing else matters; gains are 1."""
+  if gain_FB is None:
+    gain_FB = np.ones(levels_FBK.shape[:2], np.float32)
+  return Heard(None, gain_FB, None, levels_FBK, np.zeros((*gain_FB.shape, 2)))
+
+
+def colour(drawn_T, levels_FK, frames=(100,), chords=''):
   """Play an excitation in pieces of so many frames."""
-  player, parts, first = Player(OPTIONS, 1), [], 0
+  player, parts, first = Player(OPTIONS, [chords]), [], 0
   for count in frames:
     last = first + count
-    parts.append(
-      player.play(
-        drawn_T[None, first * HOP : last * HOP],
-        np.ones((count + 1, 1), np.float32),
-        levels_FK[first : last + 1, None],
-      )
-    )
+    levels_FBK = levels_FK[first : last + 1, None]
+    drawn_BT = drawn_T[None, first * HOP : last * HOP]
+    parts.append(player.play(drawn_BT, heard_of(levels_FBK)))
     first = last
   return np.concatenate(parts, axis=1)[0]
 
@@ -140,19 +144,19 @@ def test_a_clip_is_played_alike_in_any_company_and_forks_go_on():
   rng = np.random.default_rng(0)
   drawn = np.float32(0.1 * rng.normal(size=(3, 8 * HOP)))
   levels = np.float32(rng.uniform(-1.5, 1.0, (9, 3, BANDS)))
-  gain = np.ones((9, 3), np.float32)
-  together = Player(OPTIONS, 3)
-  first = together.play(drawn[:, : 4 * HOP], gain[:5], levels[:5])
+  chords = ['', 'Am', 'C']
+  together = Player(OPTIONS, chords)
+  first = together.play(drawn[:, : 4 * HOP], heard_of(levels[:5]))
   for clip in range(3):
-    alone = Player(OPTIONS, 1).play(
-      drawn[clip : clip + 1, : 4 * HOP], gain[:5, :1], levels[:5, [clip]]
+    alone = Player(OPTIONS, [chords[clip]]).play(
+      drawn[clip : clip + 1, : 4 * HOP], heard_of(levels[:5, [clip]])
     )
     np.testing.assert_array_equal(alone[0], first[clip])
   together.fork(np.array([1, 1, 1]))
   rest = together.play(
-    np.tile(drawn[1, 4 * HOP :], (3, 1)), gain[4:], levels[4:, [1, 1, 1]]
+    np.tile(drawn[1, 4 * HOP :], (3, 1)), heard_of(levels[4:, [1, 1, 1]])
   )
-  whole = colour(drawn[1], levels[:, 1], [8])
+  whole = colour(drawn[1], levels[:, 1], [8], 'Am')
   for clip in range(3):
     np.testing.assert_array_equal(rest[clip], whole[4 * HOP :])
 
@@ -166,12 +170,8 @@ def test_what_is_played_is_level_up_to_9_db_as_loudness_is_measured():
   levels[: frames // 2, :, 12:] -= 1.0  # dark, then bright
 
   def heard_db(moved_db):
-    player = Player(options, 1)
-    sound = player.play(
-      np.float32(noise[None]),
-      np.ones((frames + 1, 1), np.float32),
-      levels + np.float32(moved_db / 20),
-    )[0]
+    heard = heard_of(levels + np.float32(moved_db / 20))
+    sound = Player(options, ['']).play(np.float32(noise[None]), heard)[0]
     halves = sound[RATE_HZ : frames * HOP // 2], sound[-9 * RATE_HZ :]
     return np.array([loudness_db(half, RATE_HZ) for half in halves])
 
@@ -187,7 +187,7 @@ def levelled(player, levels_FBK):
   frames, clips = len(levels_FBK) - 1, levels_FBK.shape[1]
   tone_T = 0.1 * np.sin(np.arange(HOP) * np.pi / 8)
   drawn = np.tile(np.float32(tone_T), (clips, frames))
-  return player.play(drawn, np.ones((frames + 1, clips), 'f4'), levels_FBK)
+  return player.play(drawn, heard_of(levels_FBK))
 
 
 def test_pieces_and_forks_are_levelled_as_the_whole_is_bit_for_bit():
@@ -195,8 +195,8 @@ def test_pieces_and_forks_are_levelled_as_the_whole_is_bit_for_bit():
   options = options_with(pose_rate_hz=50)
   rng = np.random.default_rng(0)
   levels = np.float32(rng.uniform(-0.7, 0.2, (61, 2, BANDS)))
-  whole = levelled(Player(options, 2), levels)
-  player = Player(options, 2)
+  whole = levelled(Player(options, ['', 'Am']), levels)
+  player = Player(options, ['', 'Am'])
   for first, last in ((0, 7), (7, 8), (8, 50), (50, 55)):
     part = levelled(player, levels[first : last + 1])
     np.testing.assert_array_equal(part, whole[:, first * HOP : last * HOP])
@@ -209,7 +209,7 @@ def test_sound_is_as_loud_as_three_quarters_of_a_second_make_it():
   options = options_with(pose_rate_hz=50)
   levels = np.full((101, 2, BANDS), -0.1, np.float32)
   levels[:40, 1] -= 0.2  # 4 dB, until 0.8 s
-  sounds = levelled(Player(options, 2), levels)
+  sounds = levelled(Player(options, ['', '']), levels)
   same, louder = sounds.reshape(2, 100, HOP).std(axis=-1)
   ratio = louder / same
   assert (np.diff(ratio[41:77]) < 0).all()
@@ -222,7 +222,7 @@ def test_what_would_be_louder_than_full_scale_is_cut_off():
   )
   gain = np.full((2, 1), 20.0, np.float32)
   drawn = np.linspace(-0.1, 0.1, HOP, dtype=np.float32)[None]
-  heard = Player(options, 1).play(drawn, gain, gain)
+  heard = Player(options, ['']).play(drawn, heard_of(None, gain))
   np.testing.assert_allclose(heard, np.clip(20 * drawn, -1, 1), rtol=1e-6)
 
 
@@ -236,9 +236,8 @@ def test_loudness_is_as_wide_as_is_asked_for_around_its_middle():
   )
   said_db = np.repeat(np.array([-6.0, 0.0, -12.0]), 10)
   gain = np.float32(10 ** (said_db / 20))[:, None]
-  played = Player(options, 1).play(
-    np.full((1, (len(gain) - 1) * HOP), 0.1, np.float32), gain, gain
-  )
+  drawn = np.full((1, (len(gain) - 1) * HOP), 0.1, np.float32)
+  played = Player(options, ['']).play(drawn, heard_of(None, gain))
   heard_db = 20 * np.log10(played[0, 5 * HOP :: 10 * HOP] / 0.1)
   np.testing.assert_allclose(heard_db, [-6.0, 3.0, -15.0], atol=1e-3)
 

@@ -129,14 +129,24 @@ def test_a_clip_sounds_the_same_in_any_company():
 def test_what_is_wanted_of_a_clip_is_wanted_of_no_other():
   make, plain = generator(), dances(0.08, 0.12)
   loud, soft = (
-    dataclasses.replace(clip, style=style, tempo_bpm=tempo, energy_db=energy)
-    for clip, style, tempo, energy in zip(
-      plain, (2, 0), (180.0, 70.0), (-6.0, -40.0)
+    dataclasses.replace(
+      clip, style=style, tempo_bpm=tempo, energy_db=energy, chords=chords
+    )
+    for clip, style, tempo, energy, chords in zip(
+      plain, (2, 0), (180.0, 70.0), (-6.0, -40.0), ('C', '')
     )
   )
   _, sound = make.generate([loud, soft])
   np.testing.assert_array_equal(sound, make.generate([plain[0], soft])[1])
   assert (sound != make.generate(plain)[1]).any()
+
+
+def test_chords_are_heard_of_the_clip_of_which_they_are_wanted():
+  make, plain = generator(), dances(0.2, 0.2)
+  wanted = [dataclasses.replace(plain[0], chords='Am,F'), plain[1]]
+  (with_chords, other), before = make.generate(wanted), make.generate(plain)
+  np.testing.assert_array_equal(other, before[1])
+  assert (with_chords != before[0]).mean() > 0.9
 
 
 def test_clips_that_are_drawn_together_may_sound_as_each_does_alone():

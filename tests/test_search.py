@@ -182,8 +182,9 @@ def dances():
     offline.Dance(
       rng.normal(size=(round(25 * s), MOTION_DIM)).astype(np.float32),
       round(8000 * s),
+      chords=chords,
     )
-    for s in (2.6, 2.1, 0.7)
+    for s, chords in ((2.6, ''), (2.1, 'C,F#'), (0.7, ''))
   ]
 
 

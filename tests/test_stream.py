@@ -75,7 +75,11 @@ MODELS = (
   {},
   {'pose__look_ahead_s': 0.7, 'sample__lead_s': 0.05},
   {'wave__output': 'mixture', 'wave__is_levelled': False},
-  {'wave__is_whitened': False, 'sample__style_strength': 2.0},
+  {
+    'wave__is_whitened': False,
+    'wave__hears_pulse': False,
+    'sample__style_strength': 2.0,
+  },
   {'pose__encoder': 'st_gcn', 'wave__context_stack': 3},
   {'pose_rate_hz': 50, 'wave__hears_heads': False, 'pose__look_ahead_s': 1.5},
 )
@@ -95,6 +99,7 @@ MODELS = (
 def test_a_stream_is_what_is_drawn_of_the_whole_clip(changes, engine):
   generator, track = make_generator(engine, **changes), make_track(2.21)
   asked = {'seed': 3, 'style': 2, 'tempo_bpm': 130.0, 'energy_db': -12.0}
+  asked['chords'] = 'C,F#m'
   expected = whole(generator, track, **asked)
   assert len(expected) == round(2.21 * 8000) and np.std(expected) > 0
   frames = range(1, len(track.pose_time_s))
@@ -220,6 +225,11 @@ def test_times_of_another_kind_are_refused(time_s):
   stream = Stream(make_generator(), skeleton='core14')
   with pytest.raises(InputError, match=r'pose_time_s .*; expected'):
     stream.push(make_track(1.0).pose_FJD[:1], time_s)
+
+
+def test_what_are_no_chords_is_refused_before_the_dance():
+  with pytest.raises(InputError, match="'H' is no chord"):
+    Stream(make_generator(), skeleton='core14', chords='C,H')
 
 
 def test_bad_calls_are_refused():

@@ -9,12 +9,18 @@ from dance2wave.sampling import wishes
 
 
 def test_what_is_not_asked_for_is_left_to_the_dance():
-  wishes.check_numbers({'tempo': None, 'energy': None, 'top_p': None})
-  asked = wishes.wanted(('house', 'pop'), None, None, None)
+  wishes.check_flags({'tempo': None, 'energy': None, 'top_p': None})
+  asked = wishes.wanted(('house', 'pop'), None, None, None, None)
   assert asked['style'] == -1
   assert math.isnan(asked['tempo_bpm']) and math.isnan(asked['energy_db'])
-  asked = wishes.wanted(('house', 'pop'), 'pop', 120.0, -20.0)
-  assert asked == {'style': 1, 'tempo_bpm': 120.0, 'energy_db': -20.0}
+  assert not asked['chords']
+  asked = wishes.wanted(('house', 'pop'), 'pop', 120.0, -20.0, 'C')
+  assert asked == {
+    'style': 1,
+    'tempo_bpm': 120.0,
+    'energy_db': -20.0,
+    'chords': 'C',
+  }
 
 
 @pytest.mark.parametrize(
@@ -33,9 +39,9 @@ def test_what_is_not_asked_for_is_left_to_the_dance():
 )
 def test_numbers_out_of_range_are_refused_by_name(name, value):
   with pytest.raises(InputError, match=rf'--{name}=.*expected more than'):
-    wishes.check_numbers({name: value})
+    wishes.check_flags({name: value})
 
 
 def test_an_unknown_style_names_those_that_there_are():
   with pytest.raises(InputError, match='expected one of house, pop'):
-    wishes.wanted(('house', 'pop'), 'polka', None, None)
+    wishes.wanted(('house', 'pop'), 'polka', None, None, None)

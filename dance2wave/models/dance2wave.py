@@ -13,6 +13,7 @@ from dance2wave.models.context_stack import ContextStack
 from dance2wave.models.match import Match
 from dance2wave.models.pose_transformer import (
   NUM_HEADS,
+  PHASE,
   PoseTransformer,
   activate_heads,
 )
@@ -89,22 +90,25 @@ class Dance2Wave(nnx.Module):
   def listen_on(self, motion_BM, valid_B, controls_BN, state):
     """Take one frame of motion; return what is heard of an earlier one.
 
-    That is the WaveNet's context (B, C), the heads' activations (B, H),
-    whether the frame is valid (B,), and the state.
+    That is the WaveNet's context (B, C), the heads' activations (B, H), cosine
+    and sine (B, 2) of the phase of the beat, of the pulse where the WaveNet
+    hears it, whether the frame is valid (B,), and the state.
     """
     context, heads, valid_B, pose = self.pose.step(
       motion_BM, valid_B, state['pose'], controls_BN
     )
     told, beat, new = activate_heads(heads), None, {'pose': pose}
+    phase = told[..., PHASE:]
     if self.hears_pulse:
       beat, new['pulse'] = pulse.step(
         told, valid_B, state['pulse'], self.pose_rate_hz
       )
+      phase = beat[..., pulse.PHASE :]
     context = self._join(context, told, beat, valid_B)
     context, new['stack'] = self.context_stack.step(
       context, valid_B, state['stack']
     )
-    return context, told, valid_B, new
+    return context, told, phase, valid_B, new
 
   def _join(self, context, told, beat, valid):
     """Put heads and pulse beside the context; 0 where not valid."""

@@ -20,11 +20,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dance2wave.models.pose_transformer import HEADS, PHASE
+from dance2wave.models import pose_transformer
+from dance2wave.models.pose_transformer import HEADS
 
 # What the pulse tells, of a frame: as the heads of these names, activated.
 PULSE = ('beat', 'half_beat', 'phase_cos', 'phase_sin')
 NUM_PULSE = len(PULSE)
+PHASE = PULSE.index('phase_cos')
 _MIN_BPM, _MAX_BPM = 55.0, 215.0
 # Tempi are 2.2 % apart, phases a fifth of a radian.
 NUM_TEMPI, NUM_PHASES = 64, 32
@@ -135,7 +137,8 @@ def step(activations_BH, valid_B, belief_BNP, pose_rate_hz):
     belief_BNP: from `start` or the frame before.
     pose_rate_hz: frames a second.
   """
-  phase_BD = activations_BH[:, PHASE : len(HEADS)].astype(jnp.float32)
+  phase = slice(pose_transformer.PHASE, len(HEADS))
+  phase_BD = activations_BH[:, phase].astype(jnp.float32)
   said_BP = _evidence(phase_BD, pose_rate_hz)
   likely_BP = jnp.exp(said_BP - jnp.max(said_BP, axis=-1, keepdims=True))
   new_BNP = _go_on(belief_BNP, pose_rate_hz) * likely_BP[:, None]

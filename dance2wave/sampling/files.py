@@ -216,7 +216,7 @@ def to_dance(
 ) -> tuple[Dance, np.ndarray]:
   """Return what sampling needs of a pose track, and its clean pose.
 
-  `wanted` are style, tempo_bpm and energy_db of `Dance`.
+  `wanted` are style, tempo_bpm, energy_db and chords of `Dance`.
   """
   pose_FJD = clean_pose(track, options.pose_rate_hz)
   motion_FM = motion_features(pose_FJD, options.pose_rate_hz)

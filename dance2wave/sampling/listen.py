@@ -53,12 +53,14 @@ class Heard(NamedTuple):
     rhythm_FBR: activations of `RHYTHM`.
     levels_FBK: of bands, to colour whitened sound; K is 0 where the model's is
       not.
+    phase_FBD: cosine and sine of the phase of the beat.
   """
 
   context_FBC: np.ndarray
   gain_FB: np.ndarray
   rhythm_FBR: np.ndarray
   levels_FBK: np.ndarray
+  phase_FBD: np.ndarray
 
   def map(self, call):
     """Return what `call` makes of each field."""
@@ -79,6 +81,7 @@ def _start(graphdef, params, style_B, controls_BN):
     jnp.zeros(batch),
     jnp.zeros((batch, len(RHYTHM))),
     jnp.zeros((batch, model.wave.num_bands * model.wave.is_whitened)),
+    jnp.zeros((batch, 2)),
   )
   return {
     'style': style_B,
@@ -90,14 +93,15 @@ def _start(graphdef, params, style_B, controls_BN):
 
 def _one_frame(model, style_strength, motion_BM, valid_B, state):
   """Take one frame; return what is held after it, and the state."""
-  context, activations, valid, heard = model.listen_on(
+  context, activations, phase, valid, heard = model.listen_on(
     motion_BM, valid_B, state['controls'], state['heard']
   )
   levels = model.wave.colours_on_style(
     context[:, None], state['style'], style_strength
   )[:, 0]
   rhythm = activations[..., _RHYTHM]
-  now = Heard(context, gain(activations[..., LOUDNESS]), rhythm, levels)
+  gain_B = gain(activations[..., LOUDNESS])
+  now = Heard(context, gain_B, rhythm, levels, phase)
 
   def hold(new, old):
     is_new = valid.reshape(-1, *(1,) * (new.ndim - 1))

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import math
+import operator
 import threading
 from concurrent import futures
 
@@ -31,6 +32,7 @@ class Dance:
     tempo_bpm: tempo that is wanted, NaN to let the dance decide.
     energy_db: mean level of the sound that is wanted, in dB of full scale,
       NaN to let the dance decide.
+    chords: that are wanted, four beats each, such as 'Am,F,C,G'; '' for none.
   """
 
   motion_FM: np.ndarray
@@ -38,6 +40,7 @@ class Dance:
   style: int = -1
   tempo_bpm: float = math.nan
   energy_db: float = math.nan
+  chords: str = ''
 
 
 def make_draw(options: Options, **changes) -> Draw:
@@ -196,12 +199,11 @@ class Generator:
             self._engines[which], *inputs, shares, each
           )
         else:
-          judge = self._judge(dances[group], mine.rhythm_FBR)
           drawn_BT = self._draw_best(
-            self._engines[which], *inputs, mine, judge, shares, each
+            self._engines[which], *inputs, mine, dances[group], shares, each
           )
-      player = Player(self.options, len(drawn_BT))
-      return player.play(drawn_BT, mine.gain_FB, mine.levels_FBK)
+      chords = [dance.chords for dance in dances[group]]
+      return Player(self.options, chords).play(drawn_BT, mine)
 
     with futures.ThreadPoolExecutor(len(groups)) as threads, shares:
       played = threads.map(one_group, range(len(groups)), groups)
@@ -240,17 +242,19 @@ class Generator:
     )
 
   def _draw_best(
-    self, engine, context, style, keys, heard, judge, shares, each
+    self, engine, context, style, keys, heard, dances, shares, each
   ):
     """Draw several candidates of a group of clips, keep the best: (B, T)."""
+    judge = self._judge(dances, heard.rhythm_FBR)
     context, style = (jnp.repeat(x, self.best_of, 0) for x in (context, style))
     keys = search.candidate_keys(keys, self.best_of)
     heard = heard.map(lambda x: np.repeat(x, self.best_of, axis=1))
-    player = Player(self.options, len(style))
+    chords = [dance.chords for dance in dances for _ in range(self.best_of)]
+    player = Player(self.options, chords)
 
     def play(drawn_BT, first):
       now = slice(first, first + drawn_BT.shape[1] // judge.hop + 1)
-      return player.play(drawn_BT, heard.gain_FB[now], heard.levels_FBK[now])
+      return player.play(drawn_BT, heard.map(operator.itemgetter(now)))
 
     return search.draw_best(
       engine,

@@ -1,6 +1,6 @@
 """Make of what is drawn what is heard: coloured, and as loud as it is to be.
 
-    drawn ── colour: levels of bands, levelled ── loudness ──> sound
+    drawn ── colour: levels of bands, levelled ── chords ── loudness ──> sound
 
 Said levels are means in dB, of which sound would be too soft, and more so at
 one time than at another: they are moved up or down together, so that the sound
@@ -11,6 +11,9 @@ The arithmetic is numpy's, clip by clip and product by product, whose bits do
 not depend on how many frames or clips are played at once.
 """
 
+import copy
+from collections.abc import Sequence
+
 import numpy as np
 from scipy.linalg import lapack
 
@@ -19,6 +22,8 @@ from dance2wave.models.envelope import ORDER, predictors
 from dance2wave.models.loudness import widen
 from dance2wave.models.timbre import UNIT_DB, bins_of_levels
 from dance2wave.options import Options
+from dance2wave.sampling.chords import Harmony
+from dance2wave.sampling.listen import Heard
 
 # A sound is as loud as the frames of so long before it: what comes is not known
 # yet, and longer means follow the movement no better.
@@ -43,30 +48,36 @@ class Player:
 
   Args:
     options: of the model.
-    clips: B.
+    chords: that are wanted of each of B clips, '' where none are.
+
+  Raises:
+    InputError: what is wanted are no chords.
   """
 
-  def __init__(self, options: Options, clips: int):
-    self._options = options
+  def __init__(self, options: Options, chords: Sequence[str]):
+    self._options, clips = options, len(chords)
     self._last_BP = np.zeros((clips, ORDER))  # coloured samples, newest first
     self._power_BF = np.zeros((clips, 0))  # of the frames before
+    rate_hz, hop = options.sample_rate_hz, options.samples_per_frame
+    self._harmonies = [
+      Harmony(names, sample_rate_hz=rate_hz, hop=hop) if names else None
+      for names in chords
+    ]
     self._span = round(_SPAN_S * options.pose_rate_hz)
     hz = np.linspace(0, options.sample_rate_hz / 2, _BINS)
     weight = k_weighting.weight_of_power(hz)
     self._weight = weight * options.samples_per_frame / (3 * _BINS)
 
-  def play(self, drawn_BT, gain_FB, levels_FBK) -> np.ndarray:
+  def play(self, drawn_BT, heard: Heard) -> np.ndarray:
     """Return the sound (B, T) of the next F frames.
 
     Args:
       drawn_BT: what the WaveNet draws.
-      gain_FB: of levelled sound, of F + 1 frames.
-      levels_FBK: of bands, of F + 1 frames; read where the model's sound is
-        whitened.
+      heard: of F + 1 frames.
     """
     sound_BT, wave = drawn_BT, self._options.wave
     if wave.is_whitened:
-      levels_FBK = levels_FBK.astype(np.float64)
+      levels_FBK = heard.levels_FBK.astype(np.float64)
       if wave.is_levelled:
         levels_FBK = self._level(levels_FBK)
       sound_BT = np.stack(
@@ -75,14 +86,25 @@ class Player:
           for clip, drawn_T in enumerate(drawn_BT)
         ]
       )
+    sound_BT = self._with_chords(sound_BT, heard.phase_FBD[:-1])
     if wave.is_levelled:
       sample, hop = self._options.sample, self._options.samples_per_frame
-      gain_FB = widen(gain_FB, sample.loudness_range, sample.loudness_middle)
+      gain_FB = widen(
+        heard.gain_FB, sample.loudness_range, sample.loudness_middle
+      )
       sound_BT = sound_BT * gain_of_samples(gain_FB, hop)
     return np.clip(sound_BT, -1.0, 1.0)
 
+  def _with_chords(self, sound_BT, phase_FBD):
+    rows = [
+      harmony.play(sound_T, phase_FBD[:, clip]) if harmony else sound_T
+      for clip, (harmony, sound_T) in enumerate(zip(self._harmonies, sound_BT))
+    ]
+    return np.stack(rows)
+
   def fork(self, row_B):
     """Go on from other clips' states."""
+    self._harmonies = [copy.copy(self._harmonies[row]) for row in row_B]
     self._last_BP = self._last_BP[row_B]
     self._power_BF = self._power_BF[row_B]
 

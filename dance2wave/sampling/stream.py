@@ -34,6 +34,7 @@ class Stream:
     style: index of the style that is wanted, -1 to let the dance decide.
     tempo_bpm: tempo that is wanted, NaN to let the dance decide.
     energy_db: mean level that is wanted, likewise; see `Dance`.
+    chords: that are wanted, likewise.
 
   Raises:
     InputError: the model looks ahead to the end of a clip, the generator takes
@@ -49,6 +50,7 @@ class Stream:
     style=-1,
     tempo_bpm=math.nan,
     energy_db=math.nan,
+    chords='',
   ):
     options = generator.options
     if options.pose.look_ahead_s is None:
@@ -77,7 +79,7 @@ class Stream:
     self._num_heard = -generator.listener.look_ahead
     self._num_drawn = 0
     self._num_played = -generator.lead_samples
-    self._player = Player(options, 1)
+    self._player = Player(options, [chords])
     self._closing = None  # What is heard of the frame to be drawn next.
     self._is_finished = False
 
@@ -158,9 +160,7 @@ class Stream:
       self._state['drawn'],
     )
     self._num_drawn += count
-    sound_BT = self._player.play(
-      np.asarray(drawn_BT), heard.gain_FB, heard.levels_FBK
-    )
+    sound_BT = self._player.play(np.asarray(drawn_BT), heard)
     return self._lead(sound_BT[0])
 
   def _uniform(self, count):

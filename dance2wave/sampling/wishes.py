@@ -4,6 +4,7 @@ import math
 
 from dance2wave.errors import InputError
 from dance2wave.models.controls import MAX_TEMPO_BPM, MIN_TEMPO_BPM
+from dance2wave.sampling.chords import parse_chords
 
 # More than the first and at most the second.
 _RANGES = {
@@ -17,14 +18,16 @@ _RANGES = {
 }
 
 
-def check_numbers(values: dict[str, float | None]) -> None:
+def check_flags(values: dict[str, float | str | None]) -> None:
   """Check the values of flags by name; None is not asked for.
 
   Raises:
-    InputError: one is outside of its range.
+    InputError: a number is outside of its range, or chords are none.
   """
   for name, value in values.items():
-    if value is not None:
+    if name == 'chords' and value is not None:
+      parse_chords(value)
+    elif value is not None:
       _check(f'--{name}', value, *_RANGES[name])
 
 
@@ -60,7 +63,8 @@ def wanted(
   style: str | None,
   tempo: float | None,
   energy: float | None,
-) -> dict[str, float]:
+  chords: str | None,
+) -> dict[str, float | str]:
   """Return fields of `Dance`, -1 or NaN where the dance is to decide.
 
   Args:
@@ -68,6 +72,7 @@ def wanted(
     style: one of them.
     tempo: beats per minute.
     energy: mean level, in dB of full scale.
+    chords: as `parse_chords` reads them.
 
   Raises:
     InputError: a style that the model does not know.
@@ -81,4 +86,5 @@ def wanted(
     'style': -1 if style is None else styles.index(style),
     'tempo_bpm': math.nan if tempo is None else tempo,
     'energy_db': math.nan if energy is None else energy,
+    'chords': chords or '',
   }
