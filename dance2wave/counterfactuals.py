@@ -21,6 +21,7 @@ from dance2wave.changes import (
 )
 from dance2wave.metrics import embedding, follow, sound
 from dance2wave.metrics.beat_detector import detect_beats
+from dance2wave.metrics.chords import CHORDS, heard_chord
 from dance2wave.metrics.groups import next_of_others
 from dance2wave.metrics.report_tables import Figure
 from dance2wave.metrics.ruler import groups_of
@@ -113,7 +114,7 @@ def measure(
     )
   )
   figures += _loudness_figures(dances)
-  figures += _asked_figures(dances)
+  figures += _asked_figures(dances) + _chord_figures(dances)
   figures.append(_diversity_figure(dances))
   if classifier:
     figures += _style_figures(dances, classifier)
@@ -224,6 +225,37 @@ def _asked_figures(dances: _Dances) -> list[Figure]:
       '',
       'share within 4 %; the dance has its own tempo, and contradicts; only '
       'where the detector hears beats of the tempo that is asked for',
+    ),
+  ]
+
+
+def _chord_figures(dances: _Dances) -> list[Figure]:
+  """Ask for one chord after the other, each of a whole dance."""
+  # Neighbours are a fifth apart, so that a few dances have unlike ones.
+  asked = [CHORDS[7 * n % len(CHORDS)] for n in range(len(dances.poses))]
+  sounds = dances.play(chords=asked)
+
+  def obeyed(sounds):
+    rate_hz = dances.options.sample_rate_hz
+    return [heard_chord(s, rate_hz) == a for s, a in zip(sounds, asked)]
+
+  return [
+    dances.figure(
+      'chord_obeyed',
+      'chord asked for is heard',
+      {'': obeyed(sounds), 'unchanged': obeyed(dances.plain)},
+      'higher',
+      '',
+      f'by librosa, of {len(CHORDS)} major and minor ones, so that chance is '
+      f'{1 / len(CHORDS):.2f}',
+    ),
+    dances.figure(
+      'chord_f70',
+      'chord asked for: same beats',
+      dances.beside_chance(follow.same_beats, [dances.hear(sounds)]),
+      'higher',
+      '',
+      'F at 70 ms of the beats against those without a chord',
     ),
   ]
 

@@ -62,6 +62,7 @@ def test_a_model_is_scored_and_its_dances_are_changed(trained):
     assert 0 <= flat[key] <= 1
   assert flat['beat_f35_original'] > 0.9
   assert {'shift_slope', 'still_db', 'style_obeyed'} <= flat.keys()
+  assert flat['chord_obeyed'] == 1 > flat['chord_obeyed_unchanged']
   assert f'{flat["beat_f70"]:.3f}' in result.stdout
   page = (workdir / 'evaluation' / 'report.html').read_text()
   assert 'synthetic_dance/debug version' in page

@@ -42,6 +42,13 @@ def test_numbers_out_of_range_are_refused_by_name(name, value):
     wishes.check_flags({name: value})
 
 
+def test_chords_are_refused_by_the_name_of_their_flag():
+  wishes.check_flags({'chords': None})
+  wishes.check_flags({'chords': 'Am, F'})
+  with pytest.raises(InputError, match=r'^--chords=.Am,H.; expected chords'):
+    wishes.check_flags({'chords': 'Am,H'})
+
+
 def test_an_unknown_style_names_those_that_there_are():
   with pytest.raises(InputError, match='expected one of house, pop'):
     wishes.wanted(('house', 'pop'), 'polka', None, None, None)

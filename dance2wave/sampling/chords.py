@@ -50,38 +50,40 @@ _EARLY = 0.1  # of a beat
 _SPAN_S = 0.75
 
 
-def parse_chords(text: str) -> tuple[tuple[int, ...], ...]:
+def parse_chords(
+  text: str, name: str = 'chords'
+) -> tuple[tuple[int, ...], ...]:
   """Return the notes of chords such as 'Am, F, C, G7', as in MIDI.
 
   The first note of each is its root, in the bass.
 
+  Args:
+    text: names with commas or spaces between.
+    name: of what the text is the value, to tell what is wrong.
+
   Raises:
     InputError: one is no chord, or there is none.
   """
-  names = text.replace(',', ' ').split()
-  if not names:
-    raise InputError(_wrong('', text))
-  return tuple(_notes(name, text) for name in names)
+  chords = [_notes(chord) for chord in text.replace(',', ' ').split()]
+  if not chords or None in chords:
+    kinds = ', '.join(quality for quality in QUALITIES if quality)
+    raise InputError(
+      f'{name}={text!r}; expected chords: each a root A to G, with # or b, and '
+      f'nothing or {kinds} after it; write for example Am,F,C,G'
+    )
+  return tuple(chords)
 
 
-def _notes(name, text):
-  match = _CHORD.fullmatch(name)
+def _notes(chord):
+  match = _CHORD.fullmatch(chord)
   if not match or match[3] not in QUALITIES:
-    raise InputError(_wrong(name, text))
+    return None
   root = _ROOTS[match[1]] + _SIGNS[match[2]]
   notes = [
     _LOWEST_NOTE + (root + interval - _LOWEST_NOTE) % 12
     for interval in QUALITIES[match[3]]
   ]
   return _LOWEST_ROOT + root % 12, *sorted(notes)
-
-
-def _wrong(name, text):
-  kinds = ', '.join(quality for quality in QUALITIES if quality)
-  return (
-    f'chords={text!r}: {name!r} is no chord; expected a root A to G, with # or '
-    f'b, and nothing or {kinds} after it; write for example Am,F,C,G'
-  )
 
 
 class Harmony:

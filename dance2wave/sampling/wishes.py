@@ -26,7 +26,7 @@ def check_flags(values: dict[str, float | str | None]) -> None:
   """
   for name, value in values.items():
     if name == 'chords' and value is not None:
-      parse_chords(value)
+      parse_chords(value, '--chords')
     elif value is not None:
       _check(f'--{name}', value, *_RANGES[name])
 
