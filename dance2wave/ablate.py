@@ -11,14 +11,12 @@ import os
 import pathlib
 
 from absl import flags, logging
-from ml_collections import config_flags
 
+from dance2wave import config_file
 from dance2wave.allocator import keep_freed_memory
 from dance2wave.errors import InputError, one_line_errors, run_tool
 
-_CONFIG = config_flags.DEFINE_config_file(
-  'config', None, 'Config file, such as configs/wavenet.py.', lock_config=True
-)
+_CONFIG = config_file.define()
 _OUTPUT = flags.DEFINE_string('output', 'runs/ablation', 'Folder of results.')
 _LEVERS = flags.DEFINE_list('levers', None, 'Names; all if not given.')
 _SEEDS = flags.DEFINE_list('seeds', ['0'], 'Seeds of each.')
@@ -44,11 +42,12 @@ def _seeds() -> list[int]:
 def main(argv: list[str]) -> None:
   """Run the ablation; bad input is one line and exit status 2."""
   with one_line_errors():
-    if len(argv) > 1 or _CONFIG.value is None:
+    if len(argv) > 1:
       raise InputError(
-        f'{argv[1:] or "--config is missing"}; expected flags only; give '
+        f'unexpected argument {argv[1]!r}; expected flags only; give '
         '--config=configs/wavenet.py'
       )
+    config_file.check()
     from dance2wave import ablation, ablation_table, options
     from dance2wave.levers import LEVERS
 

@@ -15,9 +15,8 @@ import pathlib
 import sys
 
 from absl import flags, logging
-from ml_collections import config_flags
 
-from dance2wave import cores
+from dance2wave import config_file, cores
 from dance2wave.allocator import keep_freed_memory
 from dance2wave.errors import InputError, one_line_errors, run_tool
 
@@ -32,8 +31,8 @@ _MODEL = flags.DEFINE_enum(
   'model', 'wn30', ['wn30', 'debug'], 'WaveNet of the sampling and training.'
 )
 _ROUNDS = flags.DEFINE_integer('rounds', 5, 'Of everything.', lower_bound=1)
-_CONFIG = config_flags.DEFINE_config_file(
-  'config', 'configs/wavenet.py', 'Model of the dances, streams and memory.'
+_CONFIG = config_file.define(
+  'configs/wavenet.py', 'Of the model of the dances, streams and memory.'
 )
 
 
@@ -62,6 +61,7 @@ def main(argv: list[str]) -> None:
       raise InputError(
         f'unexpected argument {argv[1]!r}; expected flags only; see --help'
       )
+    config_file.check()
     _check_files()
     if _CORES.value is not None:
       cores.keep_to(_CORES.value)

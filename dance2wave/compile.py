@@ -12,13 +12,11 @@ import os
 import pathlib
 
 from absl import flags, logging
-from ml_collections import config_flags
 
+from dance2wave import config_file
 from dance2wave.errors import InputError, one_line_errors, run_tool
 
-_CONFIG = config_flags.DEFINE_config_file(
-  'config', None, 'Config file, such as configs/wavenet.py.', lock_config=True
-)
+_CONFIG = config_file.define()
 _WORKDIR = flags.DEFINE_string(
   'workdir', None, 'Folder of the run, which keeps programs with --multihost.'
 )
@@ -52,11 +50,12 @@ def _compile(workdir: pathlib.Path | None) -> None:
 def main(argv: list[str]) -> None:
   """Compile; bad input is one line and exit status 2."""
   with one_line_errors():
-    if len(argv) > 1 or _CONFIG.value is None:
+    if len(argv) > 1:
       raise InputError(
-        f'{argv[1:] or "--config is missing"}; expected the flags of a run; '
-        'give --config=configs/wavenet_large.py --config.mesh.data=8'
+        f'unexpected argument {argv[1]!r}; expected the flags of a run; give '
+        '--config=configs/wavenet_large.py --config.mesh.data=8'
       )
+    config_file.check()
     from dance2wave.training import hosts
 
     workdir = _workdir()

@@ -12,13 +12,11 @@ import dataclasses
 import os
 
 from absl import logging
-from ml_collections import config_flags
 
+from dance2wave import config_file
 from dance2wave.errors import InputError, one_line_errors, run_tool
 
-_CONFIG = config_flags.DEFINE_config_file(
-  'config', None, 'Config file, such as configs/wavenet.py.', lock_config=True
-)
+_CONFIG = config_file.define()
 
 
 def _compiled(options):
@@ -65,11 +63,12 @@ def _report(options, cost):
 def main(argv: list[str]) -> None:
   """Print the cost; bad input is one line and exit status 2."""
   with one_line_errors():
-    if len(argv) > 1 or _CONFIG.value is None:
+    if len(argv) > 1:
       raise InputError(
-        f'{argv[1:] or "--config is missing"}; expected flags only; give '
+        f'unexpected argument {argv[1]!r}; expected flags only; give '
         '--config=configs/wavenet_large.py --config.mesh.data=8'
       )
+    config_file.check()
     from dance2wave import options as options_lib
 
     options = options_lib.parse(_CONFIG.value)

@@ -3,7 +3,6 @@
 import contextlib
 import errno
 import itertools
-import keyword
 import os
 import pathlib
 import signal
@@ -196,20 +195,22 @@ def error_line(error: Exception | str) -> str:
   return f'dance2wave: {" ".join(str(error).split())}'
 
 
-def _check_words(argv: list[str]) -> None:
-  """Refuse `--config.pose.with=1`: a word of Python is no key.
+def _check_keys(argv: list[str]) -> None:
+  """Refuse `--config.pose.with=1` with the key that was meant.
 
-  ml_collections would end in a traceback.
+  ml_collections would name a part of it, or end in a traceback.
   """
   for argument in argv:
-    name = argument.partition('=')[0].removeprefix('--config.')
-    words = [word for word in name.split('.') if keyword.iskeyword(word)]
-    if name != argument.partition('=')[0] and words:
-      from dance2wave.option_names import nearest_key
+    name = argument.partition('=')[0]
+    key = name.removeprefix('--config.')
+    if key == name:
+      continue
+    from dance2wave import option_names  # seldom needed, and not for nothing
 
+    if key not in option_names.all_keys():
       raise InputError(
-        f'unknown config key "{name}"; did you mean "{nearest_key(name)}"? '
-        'Correct the flag, or see --help'
+        f'unknown config key "{key}"; did you mean '
+        f'"{option_names.nearest_key(key)}"? Correct the flag, or see --help'
       )
 
 
@@ -223,7 +224,7 @@ def _expanded(argument: str) -> str:
 
 def parse_flags(argv: list[str]) -> list[str]:
   """Parse absl flags; a bad one is an `InputError`."""
-  _check_words(argv)
+  _check_keys(argv)
   try:
     return flags.FLAGS([argv[0], *map(_expanded, argv[1:])])
   except (flags.Error, AttributeError, KeyError, TypeError, OSError) as error:

@@ -37,7 +37,8 @@ def make_builders(options: Options) -> list[tfds.core.DatasetBuilder]:
   """Return the builder of each dataset.
 
   Raises:
-    InputError: unknown dataset or config, or one folder for several datasets.
+    InputError: unknown dataset or config, one under two names, or one folder
+      for several datasets.
   """
   data_dir = options.dataset.data_dir or None
   builders = [
@@ -51,6 +52,13 @@ def make_builders(options: Options) -> list[tfds.core.DatasetBuilder]:
       'python -m dance2wave.datasets.build NAME --manual_dir=... and drop '
       '--config.dataset.manual_dir'
     )
+  full = [builder.info.full_name for builder in builders]
+  twice = [name for name in full if full.count(name) > 1]
+  if twice:
+    raise InputError(
+      f'dataset.name={options.dataset.name} names {twice[0]} twice; expected '
+      'each once; drop one, or set --config.dataset.weights'
+    )
   return builders
 
 
@@ -60,18 +68,25 @@ def prepare_datasets(options: Options) -> None:
   Raises:
     InputError: one needs files that it was not given; names the command.
   """
-  for builder in make_builders(options):
-    manual_dir = options.dataset.manual_dir or None
-    if not builder.MANUAL_DOWNLOAD_INSTRUCTIONS:
-      manual_dir = None
-    config = tfds.download.DownloadConfig(manual_dir=manual_dir)
+  builders = make_builders(options)
+  for builder in builders:  # What is missing is told before one is built.
+    if builder.MANUAL_DOWNLOAD_INSTRUCTIONS and not builder.is_prepared():
+      builder.manual_folder(_download_config(options, builder))
+  for builder in builders:
+    config = _download_config(options, builder)
     if not builder.is_prepared():
-      if builder.MANUAL_DOWNLOAD_INSTRUCTIONS:
-        builder.manual_folder(config)
       print(f'Building {builder.name} in {builder.data_dir}', flush=True)
-    if not builder.is_prepared() or manual_dir:
+    if not builder.is_prepared() or config.manual_dir:
       builder.download_and_prepare(download_config=config)
     _warn_of_styles(builder, options)
+
+
+def _download_config(options, builder):
+  """Return the config of a build, with the folder of files if it wants one."""
+  manual_dir = options.dataset.manual_dir or None
+  if not builder.MANUAL_DOWNLOAD_INSTRUCTIONS:
+    manual_dir = None
+  return tfds.download.DownloadConfig(manual_dir=manual_dir)
 
 
 def _warn_of_styles(builder: tfds.core.DatasetBuilder, options: Options):

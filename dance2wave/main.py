@@ -12,14 +12,12 @@ import pathlib
 import re
 
 from absl import flags, logging
-from ml_collections import config_flags
 
+from dance2wave import config_file
 from dance2wave.allocator import keep_freed_memory
 from dance2wave.errors import InputError, one_line_errors, run_tool
 
-_CONFIG = config_flags.DEFINE_config_file(
-  'config', None, 'Config file, such as configs/wavenet.py.', lock_config=True
-)
+_CONFIG = config_file.define()
 _WORKDIR = flags.DEFINE_string(
   'workdir', None, 'Folder of the run; runs/<config>[-<dataset>] if not given.'
 )
@@ -30,23 +28,6 @@ _MULTIHOST = flags.DEFINE_bool(
 _PROFILE = flags.DEFINE_string(
   'profile', None, 'Steps of which a trace is written, such as 10:15.'
 )
-
-
-def _config_file() -> pathlib.Path:
-  """Return the config file that was named on the command line."""
-  flag = flags.FLAGS['config']
-  if not flag.present:
-    raise InputError(
-      '--config is missing; expected a config file; give '
-      '--config=configs/wavenet.py'
-    )
-  path = pathlib.Path(flag.config_filename.partition(':')[0])
-  if not path.is_file():
-    raise InputError(
-      f'--config={path} does not exist; expected a config file, such as '
-      'configs/wavenet.py; correct the path'
-    )
-  return path
 
 
 def _run_name(path: pathlib.Path) -> str:
@@ -63,7 +44,7 @@ def main(argv: list[str]) -> None:
         f'unexpected argument {argv[1]!r}; expected flags only; write '
         '--config=... --workdir=...'
       )
-    path = _config_file()
+    path = config_file.check()
     from dance2wave import options
 
     parsed = options.parse(_CONFIG.value)

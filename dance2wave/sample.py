@@ -61,6 +61,7 @@ def _sample() -> None:
   mine = [jobs[row] for row in hosts.share(len(jobs))]
   with files.held_outputs(jobs, mine):
     options, graphdef, params = warm_start.load_player(workdir)
+    wanted = wishes.wanted(options.styles, _STYLE.value, **asked)
     draw = offline.make_draw(options, **changes, weights=_WEIGHTS.value)
     generator = offline.Generator(
       options,
@@ -71,7 +72,6 @@ def _sample() -> None:
       best_of=_BEST_OF.value,
     )
     print(f'engine: {generator.engine_name}', flush=True)
-    wanted = wishes.wanted(options.styles, _STYLE.value, **asked)
 
     def read(job):
       poses = job.poses or job.input

@@ -59,14 +59,7 @@ FORBIDDEN = {
 ONLY_IN = {
   'librosa': ('metrics/librosa_loading.py',),
   'orbax': ('training/checkpoint.py',),
-  'ml_collections': (
-    'options.py',
-    'main.py',
-    'ablate.py',
-    'cost.py',
-    'compile.py',
-    'benchmark.py',
-  ),
+  'ml_collections': ('options.py', 'config_file.py'),
 }
 
 

@@ -105,7 +105,10 @@ def trace_step(options: Options, mesh, *, is_joint: bool):
 
 
 def _matrix_flops(jaxpr) -> float:
-  """Count two FLOPs for each product of a matrix product; loops in full."""
+  """Count two FLOPs for each product of a matrix product.
+
+  Those of loops, and of parts that run on each device, are counted in full.
+  """
   total = 0.0
   for eqn in jaxpr.eqns:
     if eqn.primitive.name == 'dot_general':
@@ -114,6 +117,9 @@ def _matrix_flops(jaxpr) -> float:
       inner = math.prod(left[axis] for axis in contracted)
       total += 2.0 * inner * math.prod(eqn.outvars[0].aval.shape)
     times = eqn.params.get('length', 1) if eqn.primitive.name == 'scan' else 1
+    if eqn.primitive.name == 'shard_map':  # its shapes are those of a device
+      sizes = eqn.params['mesh'].shape
+      times = math.prod(sizes[axis] for axis in eqn.params['newly_manual_axes'])
     total += times * sum(map(_matrix_flops, _inner(eqn.params.values())))
   return total
 

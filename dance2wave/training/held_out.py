@@ -42,7 +42,7 @@ def _counts(options, batch, start_B):
   has_features = batch['valid_BF'] & batch['has_features_B'][:, None]
   return {
     **dict.fromkeys(('beat', 'half_beat', 'phase', 'phase_cosine'), beats),
-    **dict.fromkeys(('onset', 'level', 'loudness', 'timbre'), sound),
+    **dict.fromkeys(('onset', 'level', 'loudness', 'timbre', 'infonce'), sound),
     **dict.fromkeys(('style', 'style_accuracy'), labelled),
     'audio_features': jnp.sum(has_features),
     'nll': jnp.sum(window_mask(options, batch, start_B)),

@@ -59,6 +59,11 @@ def over_time(graphdef, wave, mesh, axis: str):
 
   def local(params, past_BT, frames, closing):
     shift = functools.partial(_shift, axis)
+    # In float32: a sum over devices of bfloat16 gradients in a part of the mesh
+    # is more than XLA's compiler for processors can do (openxla, 0.10.2).
+    closing = jax.lax.pcast(
+      closing.astype(jnp.float32), axis, to='varying'
+    ).astype(frames.dtype)
     condition = _close(axis, frames, closing)
     # Of the same parameters each device has gradients of its own, to be summed.
     params = jax.tree.map(

@@ -103,7 +103,8 @@ def load_player(folder: pathlib.Path) -> tuple[Options, object, dict]:
 def is_trained(options: Options, name: str) -> bool:
   """Return whether a run of these options has trained a parameter."""
   train = options.train
-  if name.startswith(('wave/', 'context_stack/')):
+  is_timbre = name.startswith('wave/timbre/')  # a part of both stages
+  if name.startswith(('wave/', 'context_stack/')) and not is_timbre:
     # Of sound alone, what reads a dance has met none.
     is_context = name.startswith(_READ_CONTEXT)
     return bool(train.joint_steps) and not (train.is_audio_only and is_context)
@@ -176,14 +177,17 @@ def _check_meaning(folder, options, taken) -> None:
         raise InputError(
           f'train.init_from={folder} was trained with {key}={there!r}, but '
           f'the config says {here!r}; expected the same; set '
-          f'--config.{key}={there!r} or start from another run'
+          f'{workdir.as_flag(key, there)} or start from another run'
         )
 
 
 def check_sources(options: Options) -> None:
   """Raise InputError where `train.init_from` names no run, before any work."""
   for place in options.train.init_from:
-    workdir.read_options(pathlib.Path(place).expanduser().absolute())
+    try:
+      workdir.read_options(pathlib.Path(place).expanduser().absolute())
+    except InputError as error:
+      raise InputError(f'train.init_from: {error}') from None
 
 
 def warm_start(
@@ -191,9 +195,9 @@ def warm_start(
 ) -> tuple[TrainState, list[Coverage]]:
   """Return the state with what the runs of `train.init_from` have trained.
 
-  A parameter that a run did not train for dances with sound (a WaveNet in a run
-  of poses alone; in a run of sound alone the context's projection and `timbre`,
-  which met no dance) is not taken from it; rows and
+  A parameter that a run did not train for dances with sound (in a run of poses
+  alone a WaveNet but for its `timbre`; in a run of sound alone the context's
+  projection and `timbre`, which met no dance) is not taken from it; rows and
   columns for labels are taken only where the labels are the same. Of several
   runs the later one wins.
 

@@ -4,6 +4,7 @@ import contextlib
 import json
 import math
 import pathlib
+import shlex
 from collections.abc import Iterator
 
 from dance2wave import locks
@@ -95,6 +96,12 @@ def differences(old: dict, new: dict) -> dict[str, tuple]:
   return {k: v for k, v in changes if not k.startswith(_MAY_CHANGE)}
 
 
+def as_flag(key: str, value) -> str:
+  """Return the flag, as a shell takes it, that sets a config key to a value."""
+  value = tuple(value) if isinstance(value, list) else value
+  return shlex.quote(f'--config.{key}={value}')
+
+
 def read_options(workdir: pathlib.Path) -> Options:
   """Return the options that a workdir was made with."""
   path = workdir / 'config.json'
@@ -170,7 +177,7 @@ def check_config(workdir: pathlib.Path, options: Options) -> dict[str, tuple]:
   for key, (there, here) in differences(old, new).items():
     raise InputError(
       f'--workdir={workdir} was made with {key}={there!r}, but the config '
-      f'says {here!r}; expected the same config; set --config.{key}={there!r}'
+      f'says {here!r}; expected the same config; set {as_flag(key, there)}'
       ' or choose another --workdir'
     )
   return _changes(old, new)
