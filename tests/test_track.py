@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from dance2wave.errors import InputError
+from dance2wave.pose import track as track_lib
 from dance2wave.pose.track import (
   PoseTrack,
   read_pose_file,
@@ -71,6 +72,33 @@ def test_missing_joints_may_hold_nan(tmp_path):
   assert not track.pose_FJD[2, 3].any() and not track.pose_FJD[3, 4].any()
 
 
+def test_what_is_rounded_or_missing_is_no_fault(tmp_path):
+  """Confidences just above 1, far places of joints that nobody saw."""
+  pose = _fields()['pose_FJD']
+  pose[1, 2, 2] = 1.0005
+  np.savez(tmp_path / 'a.npz', **_arrays(pose=pose))
+  track = read_pose_file(tmp_path / 'a.npz')
+  assert track.pose_FJD[1, 2, 2] == 1.0
+  np.testing.assert_array_equal(
+    track.pose_FJD[1, 2, :2], pose[1, 2, :2].astype('f4')
+  )
+  fields = _fields()
+  fields['pose_FJD'][3, 4] = (640.0, 480.0, 0.0)
+  fields['duration_s'] = fields['pose_time_s'][-1]  # no frame after the last
+  assert PoseTrack(**fields).duration_s == fields['pose_time_s'][-1]
+
+
+def test_only_more_than_poses_can_shrink_to_is_a_bomb(tmp_path, monkeypatch):
+  path, pose = tmp_path / 'a.npz', np.zeros((3000, 14, 3), np.float32)
+  track = PoseTrack(pose, np.arange(3000) / 30, 'core14', 100.0)
+  write_pose_file(path, track)
+  assert len(read_pose_file(path).pose_FJD) == 3000
+  np.savez_compressed(path, pose=np.zeros(1_000_000))
+  monkeypatch.setattr(track_lib, '_SMALL_BYTES', 1000)
+  with pytest.raises(InputError, match=r'brings 8000128 bytes out of \d+;'):
+    read_pose_file(path)
+
+
 def _with(value, where):
   pose = _fields()['pose_FJD']
   pose[where] = value
@@ -83,9 +111,11 @@ def _with(value, where):
     ({'pose': _with(np.nan, (1, 2, 0))}, 'frame 1, joint 2'),
     ({'pose': _with(640.0, (1, 2, 0))}, r'640.*divide pixel'),
     ({'pose': _with(1.5, (1, 2, 2))}, r'confidence .*1\.5.*0 to 1'),
+    ({'pose': _with(-0.5, (1, 2, 2))}, r'confidence spans -0\.5 .*0 to 1'),
     ({'pose': np.zeros((5, 14, 2))}, r'\(5, 14, 2\).*14, 3'),
     ({'pose': np.zeros((1, 14, 3)), 'pose_time_s': np.zeros(1)}, '1 frame'),
     ({'pose': np.array([['a']])}, 'pose has dtype'),
+    ({'pose': np.ones((5, 14, 3), bool)}, 'pose has dtype bool'),
     ({'pose': np.array([{}], dtype=object)}, "'pose' holds pickled"),
     ({'pose_time_s': np.array([0, 0.1, 0.1, 0.2, 0.3])}, 'strictly'),
     ({'pose_time_s': np.arange(5) + 1.0}, 'starts at 1 s'),

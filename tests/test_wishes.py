@@ -35,6 +35,8 @@ def test_what_is_not_asked_for_is_left_to_the_dance():
     ('temperature', -1.0),
     ('best_of', 0),
     ('best_of', 65),
+    ('top_p', 1.5),
+    ('guidance', 0.0),
   ],
 )
 def test_numbers_out_of_range_are_refused_by_name(name, value):
@@ -47,6 +49,22 @@ def test_chords_are_refused_by_the_name_of_their_flag():
   wishes.check_flags({'chords': 'Am, F'})
   with pytest.raises(InputError, match=r'^--chords=.Am,H.; expected chords'):
     wishes.check_flags({'chords': 'Am,H'})
+
+
+def test_the_ends_of_the_ranges_are_no_errors():
+  most = {'top_p': 1.0, 'energy': 0.0, 'best_of': 64, 'temperature': 10.0}
+  wishes.check_numbers(most | {'style_strength': 10.0, 'guidance': 0.5})
+
+
+def test_fields_of_a_dance_are_checked_by_their_own_ranges():
+  for style, energy_db in ((-1, -59.0), (0, -20.0), (1, 0.0)):
+    wishes.check_fields(2, style, 120.0, energy_db)
+  wishes.check_fields(2, -1, math.nan, math.nan)
+  with pytest.raises(InputError, match=r'^style=2; expected .* one of 2'):
+    wishes.check_fields(2, 2, math.nan, math.nan)
+  for energy_db in (-60.0, 120.0):
+    with pytest.raises(InputError, match=rf'^energy_db={energy_db}; expected'):
+      wishes.check_fields(2, -1, math.nan, energy_db)
 
 
 def test_an_unknown_style_names_those_that_there_are():
