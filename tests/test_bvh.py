@@ -211,6 +211,41 @@ def test_unused_position_channels_keep_the_offsets(tmp_path):
   assert np.abs(other - want).max() > 0.01
 
 
+def test_used_position_channels_stand_for_the_offsets(tmp_path):
+  want = read_bvh(_write(tmp_path, _bvh())).pose_FJD
+  lines = _bvh(has_places=True).splitlines()
+  row = lines.index('MOTION') + 3
+  values = np.array([line.split() for line in lines[row:]], float)
+  offsets = {name: offset for name, _, offset in BODY}
+  names = [x.split()[1] for x in lines if x.startswith('JOINT')]
+  for n, name in enumerate(names, 1):
+    values[:, 6 * n : 6 * n + 3] = offsets[name]
+    lines[lines.index(f'JOINT {name}') + 2] = 'OFFSET 1 2 3'
+  lines[row:] = [' '.join(map(str, frame)) for frame in values]
+  path = _write(tmp_path, '\n'.join(lines) + '\n')
+  np.testing.assert_allclose(read_bvh(path).pose_FJD, want, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+  'change',
+  [lambda text: '\ufeff' + text, lambda text: text.replace('\n{', ' {')],
+)
+def test_a_byte_order_mark_and_braces_beside_names_are_read(tmp_path, change):
+  want = read_bvh(_write(tmp_path, _bvh())).pose_FJD
+  path = tmp_path / 'b.bvh'
+  path.write_text(change(_bvh()), encoding='utf-8')
+  np.testing.assert_array_equal(read_bvh(path).pose_FJD, want)
+
+
+def test_nose_and_neck_lie_in_the_middle_of_others(tmp_path):
+  pose = read_bvh(_write(tmp_path, _bvh())).pose_FJD[0, :, :2]
+  right, left = pose[AT['right_shoulder']], pose[AT['left_shoulder']]
+  scale = (pose[AT['right_hip'], 1] - right[1]) / 40
+  np.testing.assert_allclose(pose[AT['neck']], (right + left) / 2, atol=1e-6)
+  nose = (pose[AT['nose']] - pose[AT['neck']]) / scale
+  np.testing.assert_allclose(nose, [0, -22], atol=1e-3)
+
+
 def test_two_minutes_at_120_hz_are_read_in_seconds(tmp_path):
   head, motion = _bvh(num_frames=4).split('Frames: 4')
   frame_time, *rows = motion.strip().splitlines()
