@@ -1,3 +1,4 @@
+import hashlib
 import json
 import os
 import pathlib
@@ -231,6 +232,20 @@ def test_splits_are_stable_and_train_is_never_empty():
     assert 'train' in two.values()
     three = splits.assign_splits([f'file:{i}{c}' for c in 'abc'])
     assert set(three.values()) == {'train', 'validation', 'test'}
+
+
+def test_of_few_groups_those_with_the_last_places_move_over():
+  """Whatever the order of a set in this process."""
+
+  def place(group):
+    return hashlib.sha256(group.encode()).hexdigest()
+
+  for i in range(20):
+    groups = [g for g in map(f'{i}.{{}}'.format, range(30)) if place(g) < 'cc']
+    first, second, third = groups = sorted(groups[:3], key=place)
+    chosen = splits.assign_splits(reversed(groups))
+    wanted = {first: 'train', second: 'test', third: 'validation'}
+    assert chosen == wanted
 
 
 def test_a_silent_video_says_so(videos, monkeypatch):

@@ -49,6 +49,8 @@ def test_a_sound_that_follows_scores_above_one_that_does_not():
   assert score(strokes([11, 23, 35, 47]), rhythm) < 0.1
   both = np.concatenate([rhythm, pulses([11, 23, 35])], axis=1)
   assert score(strokes([5, 17, 29, 41]), both) < right
+  apart = score(strokes([5, 17, 29, 41]), both + np.float32([0.0, 5.0]))
+  assert apart == pytest.approx(score(strokes([5, 17, 29, 41]), both))
   assert score(np.zeros(50 * HOP, np.float32), rhythm) == 0
   assert score(strokes([5]), np.ones((50, 1), np.float32)) == 0
 
@@ -92,6 +94,14 @@ def test_a_block_in_the_middle_is_judged_by_its_own_frames():
   judge = judge_of(pulses([55, 67, 79, 91], 100), 100)
   right, wrong = strokes([5, 17, 29, 41]), strokes([11, 23, 35, 47])
   assert judge.choose(50, after_silence(judge, wrong, right)) == [1]
+
+
+def test_what_is_heard_long_before_it_is_drawn_is_judged_with_its_block():
+  judge = judge_of(pulses([42, 70], 100), 100, lead_samples=10 * HOP)
+  right, wrong = strokes([2, 30]), strokes([5, 30])
+  assert judge.choose(50, after_silence(judge, wrong, right)) == [1]
+  ended = judge_of(pulses([5], 100), 20)
+  assert ended.choose(50, after_silence(ended, wrong, right)) == [0]
 
 
 def test_a_block_goes_on_from_the_winner_of_the_last_and_is_heard_after_it():

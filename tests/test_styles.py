@@ -39,6 +39,13 @@ def test_every_class_that_kinetics_can_give_has_a_word():
       assert labels and set(labels) <= set(styles.WORDS['kinetics_dance'])
 
 
+def test_genres_of_aist_are_those_that_their_letters_begin():
+  for word in ('BR', 'HO', 'KR', 'LO', 'PO', 'WA'):
+    assert styles.to_style('aistpp', word).startswith(word.lower())
+  for words, style in ((('LH', 'MH'), 'hip_hop'), (('JB', 'JS'), 'jazz')):
+    assert {styles.to_style('aistpp', word) for word in words} == {style}
+
+
 def test_every_source_of_words_is_a_dataset():
   assert set(styles.WORDS) == set(WORDS) <= set(dataset_names())
 
