@@ -109,6 +109,7 @@ def _with(value, where):
   'changes,message',
   [
     ({'pose': _with(np.nan, (1, 2, 0))}, 'frame 1, joint 2'),
+    ({'pose': _with(1e300, (1, 2, 0))}, 'not finite at frame 1, joint 2'),
     ({'pose': _with(640.0, (1, 2, 0))}, r'640.*divide pixel'),
     ({'pose': _with(1.5, (1, 2, 2))}, r'confidence .*1\.5.*0 to 1'),
     ({'pose': _with(-0.5, (1, 2, 2))}, r'confidence spans -0\.5 .*0 to 1'),
@@ -121,6 +122,10 @@ def _with(value, where):
     ({'pose_time_s': np.arange(5) + 1.0}, 'starts at 1 s'),
     ({'pose_time_s': np.arange(4) / 30}, r'shape \(4,\) for 5'),
     ({'pose_time_s': np.zeros((0,))}, r'shape \(0,\)'),
+    ({'pose_time_s': np.zeros((5, 1))}, r'pose_time_s has shape \(5, 1\)'),
+    ({'duration_s': np.zeros(0)}, r'duration_s has shape \(0,\); expected one'),
+    ({'duration_s': np.ones(2)}, r'duration_s has shape \(2,\); expected one'),
+    ({'duration_s': 'long'}, r'^pose file \S+: duration_s has dtype'),
     ({'duration_s': 0.05}, 'duration_s is 0.05'),
     ({'duration_s': np.nan}, 'duration_s is nan'),
     ({'skeleton': 'smpl24'}, "'smpl24'.*blazepose33"),

@@ -192,7 +192,8 @@ def numbers(
 
 def _blank_missing(pose_FJD: np.ndarray) -> np.ndarray:
   """Zero joints of no confidence and forgive rounding of the confidence."""
-  pose_FJD = pose_FJD.astype(np.float32)  # Always a copy.
+  with np.errstate(over='ignore'):  # What becomes infinite is refused.
+    pose_FJD = pose_FJD.astype(np.float32)  # Always a copy.
   if pose_FJD.ndim != 3 or pose_FJD.shape[2] != 3:
     return pose_FJD
   confidence = pose_FJD[..., 2]
@@ -201,6 +202,20 @@ def _blank_missing(pose_FJD: np.ndarray) -> np.ndarray:
   missing = (confidence == 0) | np.isnan(confidence)
   pose_FJD[missing] = 0.0
   return pose_FJD
+
+
+def _duration_in(arrays, time_s: np.ndarray, path: pathlib.Path) -> float:
+  """Return the duration that a file states, or that its times suggest."""
+  if 'duration_s' not in arrays:
+    is_timed = time_s.ndim == 1 and time_s.size > 1
+    return duration_of(time_s) if is_timed else 0.0
+  duration = numbers(arrays, 'duration_s', path)
+  if duration.size != 1:
+    raise InputError(
+      f'pose file {path}: duration_s has shape {duration.shape}; expected one '
+      'number of seconds; correct it, or leave it out of the pose file'
+    )
+  return float(duration.item())
 
 
 def read_pose_file(path: str | os.PathLike) -> PoseTrack:
@@ -223,11 +238,8 @@ def read_pose_file(path: str | os.PathLike) -> PoseTrack:
     )
   pose_FJD = _blank_missing(numbers(arrays, 'pose', path))
   time_s = numbers(arrays, 'pose_time_s', path).astype(np.float64)
+  duration_s = _duration_in(arrays, time_s, path)
   try:
-    if 'duration_s' in arrays:
-      duration_s = float(np.ravel(numbers(arrays, 'duration_s', path))[0])
-    else:
-      duration_s = duration_of(time_s) if time_s.size > 1 else 0.0
     return PoseTrack(pose_FJD, time_s, str(arrays['skeleton']), duration_s)
   except InputError as error:
     raise InputError(f'pose file {path}: {error}') from None
