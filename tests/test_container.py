@@ -1,6 +1,8 @@
 """Media of odd names, odd text and odd sizes, and where their sound begins."""
 
 import struct
+import subprocess
+import sys
 import time
 import types
 
@@ -66,6 +68,24 @@ def test_who_reads_on_is_not_taken_for_stalled(tmp_path, monkeypatch):
 
   with watchdog.watching(0.4):
     assert list(guarded(slow(), tmp_path)) == [*range(6)]
+
+
+WATCHED = """
+import signal, time
+from dance2wave.media import watchdog
+watchdog._AGAIN_S = 0.0
+watchdog._GRACE_S = 0.1
+with watchdog.watching(0.1):
+  pass
+watchdog.progress()
+assert signal.getsignal(signal.SIGALRM) is signal.SIG_DFL
+time.sleep(0.4)
+"""
+
+
+def test_nothing_is_left_of_a_watch_that_has_ended():
+  done = subprocess.run([sys.executable, '-c', WATCHED], capture_output=True)
+  assert (done.returncode, done.stderr) == (0, b'')
 
 
 def test_who_waits_for_too_long_is_stalled(tmp_path):

@@ -1,5 +1,7 @@
 """What the WaveNet is told beside the dance: bands, style, tempo, energy."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,9 +10,9 @@ from noise_models import make
 from small_config import options_with
 
 from dance2wave.models import controls
-from dance2wave.models.loudness import level_db
+from dance2wave.models.loudness import gain, level_db
 from dance2wave.models.parts import WHOLE
-from dance2wave.models.timbre import band_levels
+from dance2wave.models.timbre import band_levels, bins_of_levels
 from dance2wave.models.wavenet import WaveNet
 from dance2wave.training import bands, prompts
 
@@ -49,6 +51,18 @@ def test_a_tone_is_loudest_in_its_band_and_20_db_are_one_unit(hz):
   np.testing.assert_allclose(
     (loud - soft)[5:-5, loudest], np.ones(RATE_HZ // HOP - 10), atol=0.02
   )
+
+
+@pytest.mark.parametrize('band', [1, 4, 7])
+def test_the_power_of_a_band_is_where_its_middle_is(band):
+  levels = np.full(8, -1.0)
+  levels[band] = 0.0
+  power = bins_of_levels(levels, 401, RATE_HZ)
+  low, high = (2595 * np.log10(1 + hz / 700) for hz in (40.0, 4000.0))
+  mel = low + (high - low) * (band + 1) / 9
+  middle_hz = 700 * (10 ** (mel / 2595) - 1)
+  assert abs(10.0 * np.argmax(power[:-1]) - middle_hz) <= 10.0
+  assert 10 * np.log10(power.max()) == pytest.approx(-40.0, abs=0.5)
 
 
 def test_bands_hear_a_stroke_at_the_frame_where_it_is():
@@ -166,6 +180,22 @@ def test_tempo_and_energy_of_a_batch_are_found():
   np.testing.assert_array_equal(same, energy)
   assert jnp.isnan(tempo[-1]) and jnp.isnan(energy[-1])
   assert float(level_db(1.0)) == 0.0
+
+
+def test_what_is_softer_than_minus_40_db_is_not_raised_further():
+  gains = gain(jnp.array([0.0, 0.2, 1 / 3, 2 / 3, 1.0]))
+  np.testing.assert_allclose(gains, [0.1, 0.1, 0.1, 1.0, 10.0], rtol=1e-5)
+
+
+def test_controls_are_a_little_wrong_and_by_no_more():
+  batch = make_batch([120.0] * 64, 2 / 3)
+  always = options_with(train__control_dropout=0.0)
+  draw = jax.jit(functools.partial(prompts.draw_controls, always))
+  drawn = np.asarray(draw(jax.random.key(0), batch))[:-1]
+  bpm, energy_db = 110.0 * 2.0 ** drawn[:, 1], 6.0 * drawn[:, 5] - 20.0
+  away = bpm / 120.0 - 1.0
+  assert 0.02 < np.abs(away).max() < 0.0301 and abs(away.mean()) < 0.01
+  assert 0.7 < energy_db.std() < 1.3 and abs(energy_db.mean() + 20.0) < 0.5
 
 
 def test_what_is_no_tempo_of_a_dance_is_not_told_as_one():
