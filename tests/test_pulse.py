@@ -112,6 +112,17 @@ def test_of_noise_it_is_not_sure_and_stays_a_belief():
   assert np.hypot(found_FK[:, COS], found_FK[:, SIN]).mean() < 0.5
 
 
+def test_the_slowest_tempo_drifts_to_the_next_and_no_belief_is_negative():
+  shape = 1, pulse.NUM_TEMPI, pulse.NUM_PHASES
+  belief = jnp.zeros(shape).at[0, 0, 5].set(1.0)
+  nothing, valid = np.zeros((1, NUM_HEADS), np.float32), np.ones(1, bool)
+  step = jax.jit(pulse.step, static_argnums=3)
+  _, belief = step(nothing, valid, belief, RATE_HZ)
+  share_N = np.asarray(belief).sum(axis=(0, 2))
+  assert float(belief.min()) >= 0
+  assert share_N[0] > 0.9 and share_N[1] > 1e-3 and share_N[-1] < 1e-4
+
+
 def test_step_by_step_is_the_same_and_a_missing_frame_changes_nothing():
   heads_BFH = np.concatenate([heads_of(steady(2)), heads_of(steady(2, 71.0))])
   valid_BF = np.ones(heads_BFH.shape[:2], bool)
