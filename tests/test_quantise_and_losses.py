@@ -134,6 +134,20 @@ def test_mixture_log_prob_sums_to_one_over_the_levels():
   np.testing.assert_allclose(jnp.exp(log_p).sum(-1), 1.0, atol=2e-3)
 
 
+def test_a_mixture_is_right_where_improbable_and_finite_where_sure():
+  log_scale, bent = np.array([-3.0, -4.0, -100.0]), 2 * 192 / 255 - 1
+  outputs = np.stack([0 * log_scale, 0 * log_scale - 0.5, log_scale], axis=-1)
+  said = jax.jit(quantise.mixture_log_prob)(
+    jnp.float32(outputs), jnp.full(3, bent, jnp.float32)
+  )
+  low, high = (
+    1 / (1 + np.exp((bent + 0.5 + side / 255) * np.exp(-log_scale[:2])))
+    for side in (-1, 1)
+  )
+  np.testing.assert_allclose(said[:2], np.log(low - high), atol=0.02)
+  assert bool(jnp.isfinite(said).all())
+
+
 def test_head_losses_are_zero_at_the_truth_and_ignore_what_is_unknown():
   phase = jnp.linspace(0, 3, 30)[None] % 1
   target = jnp.clip(jnp.cos(2 * jnp.pi * phase), 0, 1)
