@@ -18,6 +18,7 @@ from dance2wave.training import held_out, loop, sharding
 from dance2wave.training.held_out import mean_over_batches
 from dance2wave.training.losses import known, masked_mean
 from dance2wave.training.programs import make_programs
+from dance2wave.training.window import last_start
 
 
 @pytest.fixture(scope='module')
@@ -71,6 +72,33 @@ def test_no_clip_is_its_own_control(scored):
   assert mixed['beat_shuffled_pose'][1] == frames
 
 
+def test_every_figure_counts_what_it_is_asked_of():
+  options = options_with(train__batch_size=3)
+  batch = random_batch(options)
+  batch['beat_phase_BF'][2] = -1
+  batch['label_BS'][0] = 0
+  others = batch | {'valid_BF': batch['valid_BF'] & [[False], [True], [False]]}
+  starts = np.asarray(last_start(options, batch)) // 2
+  frames = options.window_frames - options.receptive_frames * (starts > 0)
+  wanted = {
+    'beat': 50 + 48,
+    'onset': 48 + 46,
+    'style': 2,
+    'audio_features': 50 + 48,
+    'nll': frames[1:].sum() * options.samples_per_frame,
+    'nll_unlabelled': frames[1:].sum() * options.samples_per_frame,
+    'of_frames': 50 + 48 + 46,
+    'beat_shuffled_pose': 48,
+  }
+  count = jax.jit(
+    lambda batch, others: held_out._with_counts(
+      options, wanted, '_shuffled_pose', batch, others
+    )
+  )
+  found = {name: int(n) for name, (_, n) in count(batch, others).items()}
+  assert found == wanted
+
+
 def test_batches_weigh_as_much_as_they_know():
   rows = [{'style': (0.0, 0.0)}, {'style': (1.0, 3.0)}, {'style': (0.0, 1.0)}]
   assert mean_over_batches(rows) == {'style': 0.75}
@@ -120,6 +148,25 @@ def test_the_control_is_the_dance_of_another_clip(said, steps, names):
     control = float(own[f'{name}_shuffled_pose'][0])
     assert control == pytest.approx(float(swapped[name][0]), rel=1e-5)
     assert abs(control - own[name][0]) > 1e-3
+
+
+def test_the_control_of_sound_alone_is_the_label_of_another_clip(monkeypatch):
+  """Its likelihood is the number of the style that the second clip is told."""
+
+  def nll(*_, label_BS, **__):
+    return label_BS[1] @ jnp.arange(label_BS.shape[1])
+
+  monkeypatch.setattr(held_out, 'window_nll', nll)
+  monkeypatch.setattr(held_out.sequence, 'spread', lambda wave, mesh: wave)
+  options = options_with(train__batch_size=3)
+  batch = random_batch(options) | {'clip_index_B': np.arange(3)}
+  batch['label_BS'] = np.roll(batch['label_BS'], 1, axis=1)
+  graphdef = nnx.split(Said())[0]
+  evaluate = functools.partial(held_out._evaluate_audio, options, graphdef)
+  figures = jax.jit(lambda batch: evaluate(None, {}, batch))(batch)
+  found = {name: float(value) for name, (value, _) in figures.items()}
+  wanted = {'nll': 2.0, 'nll_shuffled_label': 1.0, 'nll_unlabelled': 0.0}
+  assert found == wanted
 
 
 def test_the_cosine_of_the_phase_is_one_however_long_the_vector(said):
