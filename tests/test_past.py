@@ -12,6 +12,7 @@ from small_config import options_with
 from test_mesh import random_batch
 
 from dance2wave.errors import InputError
+from dance2wave.models.envelope import ORDER, whiten
 from dance2wave.models.parts import WHOLE, Part
 from dance2wave.models.quantise import bend, mu_law_decode
 from dance2wave.pose.features import MOTION_DIM
@@ -19,6 +20,7 @@ from dance2wave.training import prompts, self_fed, sharding, step, window
 
 CLEAN = {'train__past_noise': 0.0, 'train__past_gain_db': 0.0}
 KEY = jax.random.key(0)
+MESH = sharding.make_mesh(1, 1)
 
 
 def worn_by(options, past):
@@ -121,6 +123,36 @@ def test_context_and_bands_are_jittered_alike_and_only_if_asked():
   jittered, bands = told(time_jitter=0.5)
   np.testing.assert_array_equal(jittered, bands)
   assert set(np.unique(jittered - context)) == {-1, 0, 1}
+
+
+def test_a_whitened_window_says_how_much_finer_its_levels_are_and_what_counts():
+  options = options_with(wave__is_levelled=False)
+  hop, count, begin = options.samples_per_frame, options.window_frames, 7
+  rng, frames = np.random.default_rng(0), 50
+  sound = rng.uniform(-0.5, 0.5, (3, frames * hop)).astype(np.float32)
+  levels = rng.uniform(-1, 1, (3, frames, 24)).astype(np.float32)
+  batch = {
+    'audio_BT': sound,
+    'valid_BF': np.arange(frames) < np.array([[50], [50], [begin + count - 2]]),
+    'has_audio_B': np.array([True, False, True]),
+  }
+  cut = jax.jit(functools.partial(window.cut_window, options, MESH))
+  found = cut(np.zeros((3, frames, 1)), levels, batch, np.full(3, begin))
+  first, last = begin * hop, (begin + count) * hop
+  drawn, gain = jax.jit(
+    functools.partial(whiten, hop=hop, sample_rate_hz=8000)
+  )(sound[:, first - ORDER : last], levels[:, begin : begin + count + 1])
+  assert float(jnp.abs(drawn).max()) > 1.5
+  np.testing.assert_allclose(found['audio'], np.clip(drawn, -1, 1), atol=5e-3)
+  small = 1 / (options.wave.levels - 1)
+  before, after = (
+    np.log(small + np.abs(x)) for x in (sound[:, first:last], found['audio'])
+  )
+  finer = np.log(gain) + after - before
+  np.testing.assert_allclose(found['finer'], finer, atol=0.01)
+  scored = count - options.receptive_frames
+  of_clips = np.array([scored, 0, scored - 2]) * hop
+  np.testing.assert_array_equal(found['mask'].sum(axis=1), of_clips)
 
 
 class Drawer:
