@@ -4,6 +4,7 @@ import gzip
 import json
 import pathlib
 import time
+import types
 
 import jax
 import numpy as np
@@ -15,6 +16,7 @@ from small_config import options_with
 from dance2wave import compiled, pipeline
 from dance2wave.errors import InputError
 from dance2wave.training import checkpoint, loop
+from dance2wave.training import pace as pace_lib
 from dance2wave.training.pace import Pace, parse_profile
 
 
@@ -26,6 +28,7 @@ def test_a_bad_profile_is_named(text):
 
 def test_a_profile_is_two_steps():
   assert parse_profile('10:15') == (10, 15)
+  assert parse_profile('1:1') == (1, 1)
   assert parse_profile(None) is None
 
 
@@ -43,6 +46,23 @@ def test_shares_of_time_are_what_was_spent(tmp_path):
   assert row['step_s'] >= 0.08
   assert row['input'] > row['compute'] > 0
   assert row['input'] + row['compute'] == pytest.approx(1.0)
+
+
+def test_every_line_is_of_the_steps_since_the_last(tmp_path, monkeypatch):
+  """One step of a second, then two of two seconds, a half of them saving."""
+  now_s = [0.0]
+  clock = types.SimpleNamespace(perf_counter=lambda: now_s[0])
+  monkeypatch.setattr(pace_lib, 'time', clock)
+  with Pace(tmp_path, every=2) as pace:
+    for number, step_s in ((4, 1.0), (5, 2.0), (6, 2.0)):
+      with pace.spend('saving'):
+        now_s[0] += step_s / 2 * (number > 4)
+      now_s[0] += step_s / 2 * (1 + (number == 4))
+      pace.end(number, None)
+  lines = (tmp_path / 'timing.jsonl').read_text().splitlines()
+  rows = [json.loads(line) for line in lines]
+  found = [(row['step'], row['step_s'], row['saving']) for row in rows]
+  assert found == [(4, 1.0, 0.0), (6, 2.0, 0.5)]
 
 
 def test_only_the_first_process_writes(tmp_path):
