@@ -92,9 +92,9 @@ def test_only_more_than_poses_can_shrink_to_is_a_bomb(tmp_path, monkeypatch):
   path, pose = tmp_path / 'a.npz', np.zeros((3000, 14, 3), np.float32)
   track = PoseTrack(pose, np.arange(3000) / 30, 'core14', 100.0)
   write_pose_file(path, track)
+  monkeypatch.setattr(track_lib, '_SMALL_BYTES', 1000)
   assert len(read_pose_file(path).pose_FJD) == 3000
   np.savez_compressed(path, pose=np.zeros(1_000_000))
-  monkeypatch.setattr(track_lib, '_SMALL_BYTES', 1000)
   with pytest.raises(InputError, match=r'brings 8000128 bytes out of \d+;'):
     read_pose_file(path)
 
