@@ -31,14 +31,15 @@ def test_text_in_another_encoding_is_no_damage(tmp_path):
   np.testing.assert_array_equal(audio.read_audio(path).samples_T, whole)
 
 
-def test_an_avi_may_hold_pieces_of_odd_size_before_its_index(tmp_path):
+@pytest.mark.parametrize('junk', [b'', b'abc'])
+def test_an_avi_may_hold_empty_and_odd_pieces_before_its_index(tmp_path, junk):
   path = _write_avi(tmp_path / 'a.avi', _tone(2.0), 0.6)
   with open_media(path) as container:
     empty = num_skipped(container, container.streams.audio[0])
   content = path.read_bytes()
   at = content.index(b'idx1')
-  odd = struct.pack('<4sI', b'JUNK', 3) + b'abc\0'
-  content = content[:at] + odd + content[at:]
+  piece = struct.pack('<4sI', b'JUNK', len(junk)) + junk + bytes(len(junk) % 2)
+  content = content[:at] + piece + content[at:]
   path.write_bytes(
     content[:4] + struct.pack('<I', len(content) - 8) + content[8:]
   )

@@ -142,7 +142,7 @@ def _avi_index(path: pathlib.Path) -> np.ndarray:
       if name == b'idx1':
         entries = file.read(size)
         return np.frombuffer(entries, kind, len(entries) // kind.itemsize)
-      if not size:  # Zeros, for as long as the file goes on.
+      if not any(head):  # Zeros, for as long as the file goes on.
         break
       file.seek(size + size % 2, 1)
   return np.zeros(0, kind)
