@@ -231,6 +231,13 @@ def test_halves_of_killed_runs_are_swept_before_the_first_save(
   assert sorted(p.name for p in place.iterdir()) == ['1', '2', '3']
 
 
+@pytest.mark.parametrize('text', ['', 'null', '[1]', '{}'])
+def test_a_manifest_of_another_kind_is_damage(tmp_path, text):
+  (tmp_path / manifest.NAME).write_text(text)
+  wrong = manifest.problem(tmp_path)
+  assert wrong == f'{manifest.NAME} is not what was written'
+
+
 def test_a_manifest_says_what_was_saved(two_steps):
   text = (two_steps / '2' / manifest.NAME).read_text()
   content = json.loads(text)['content']
