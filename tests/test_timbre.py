@@ -12,7 +12,7 @@ from small_config import options_with
 from dance2wave.models import controls
 from dance2wave.models.loudness import gain, level_db
 from dance2wave.models.parts import WHOLE
-from dance2wave.models.timbre import band_levels, bins_of_levels
+from dance2wave.models.timbre import band_levels, bins_of_levels, said_or_not
 from dance2wave.models.wavenet import WaveNet
 from dance2wave.training import bands, prompts
 
@@ -105,6 +105,13 @@ def test_strength_multiplies_what_a_style_changes_and_nothing_else():
   np.testing.assert_array_equal(twice[1], plain[1])
 
 
+def test_several_labels_are_as_much_said_as_one():
+  label_BS = jnp.array([[1.0, 1.0, 1.0], [0.0, 1.0, 0.0], [0.0, 0.0, 0.0]])
+  told = said_or_not(label_BS)
+  np.testing.assert_array_equal(told[:, 0], [0, 0, 1])
+  np.testing.assert_array_equal(told[:, 1:], label_BS)
+
+
 @pytest.mark.parametrize('share', [0.0, 1.0])
 def test_training_tells_as_many_true_bands_as_it_is_asked_to(share):
   options = options_with(train__true_bands=share)
@@ -173,6 +180,10 @@ def test_tempo_and_energy_of_a_batch_are_found():
   batch = make_batch([70.0, 128.0, 170.0, 100.0], 2 / 3)
   tempo = prompts.true_tempo_bpm(options, batch)
   np.testing.assert_allclose(tempo[:-1], [70.0, 128.0, 170.0], rtol=1e-4)
+  later = batch['beat_phase_BF'].at[0, :20].set(-1)
+  known_later = batch | {'beat_phase_BF': later}
+  tempo_later = prompts.true_tempo_bpm(options, known_later)
+  np.testing.assert_allclose(tempo_later[0], 70.0, rtol=1e-4)
   energy = prompts.true_energy_db(batch)
   np.testing.assert_allclose(energy[:-1], -20.0, atol=1e-4)
   after_the_end = jnp.where(batch['valid_BF'], batch['loudness_BF'], 0.1)
