@@ -70,6 +70,16 @@ def test_flops_are_those_counted_by_hand(of_data):
   assert of_data[2].flops * 2 > 0.9 * wanted
 
 
+def test_the_flops_of_a_step_do_not_depend_on_the_mesh(of_data):
+  """Time split over devices is traced with the shapes of one of them."""
+  for sizes in ({'mesh__sequence': 2}, {'mesh__sequence': 2, 'mesh__data': 2}):
+    options = options_with(**SIZES, **sizes)
+    mesh = sharding.make_mesh(*dataclasses.astuple(options.mesh))
+    traced, _ = cost.trace_step(options, mesh, is_joint=True)
+    found = cost._matrix_flops(traced.jaxpr.jaxpr)
+    assert found == pytest.approx(of_data[2].matrix_flops, rel=0.03)
+
+
 def test_devices_share_the_work_and_send_no_more_for_it(of_data):
   two, eight = of_data[2], of_data[8]
   assert eight.flops < 0.4 * two.flops
@@ -185,5 +195,9 @@ def test_the_command_prints_every_figure():
     assert word in result.stdout
 
 
-def test_a_command_without_config_is_one_line():
-  assert_one_line(run_command('dance2wave.cost'), '--config is missing')
+@pytest.mark.parametrize('tool', ['main', 'cost', 'compile', 'ablate'])
+def test_a_command_without_a_config_file_is_one_line(tool):
+  tool = f'dance2wave.{tool}'
+  assert_one_line(run_command(tool), '--config is missing')
+  nowhere = run_command(tool, '--config=configs/nowhere.py:debug')
+  assert_one_line(nowhere, '--config=configs/nowhere.py does not exist')

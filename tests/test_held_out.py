@@ -83,6 +83,7 @@ def test_every_figure_counts_what_it_is_asked_of():
   wanted = {
     'beat': 50 + 48,
     'onset': 48 + 46,
+    'infonce': 48 + 46,
     'style': 2,
     'audio_features': 50 + 48,
     'nll': frames[1:].sum() * options.samples_per_frame,

@@ -73,6 +73,31 @@ def test_outputs_and_gradients_are_those_of_one_device(wave, devices):
     np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-7)
 
 
+@pytest.mark.parametrize('sizes', [(2, 1, 1, 2), (1, 1, 2, 2)])
+def test_bfloat16_over_time_and_another_axis_is_compiled(wave, sizes):
+  """XLA's compiler for processors aborted; gradients agree with float32's."""
+  graphdef, state = nnx.split(wave)
+  params = nnx.to_pure_dict(state)
+  mesh = sharding.make_mesh(*sizes)
+  call = sequence.over_time(graphdef, wave, mesh, 'sequence')
+  clips = sharding.batch_sharding(mesh)
+  past, condition = jax.device_put(inputs(32), clips)
+
+  def loss(params, projection, dtype):
+    frames = condition.astype(dtype) @ projection.astype(dtype)
+    outputs = call(params, past, frames)
+    return jnp.mean(outputs.astype(jnp.float32) ** 2)
+
+  slopes = jax.jit(jax.grad(loss, (0, 1)), static_argnums=2)
+  wide, narrow = (
+    jax.tree.leaves(slopes(params, np.eye(16, dtype=np.float32), dtype))
+    for dtype in (jnp.float32, jnp.bfloat16)
+  )
+  norm = np.sqrt(sum(np.sum(np.square(x)) for x in wide))
+  apart = np.sqrt(sum(np.sum(np.square(x - y)) for x, y in zip(wide, narrow)))
+  assert apart < 0.05 * norm
+
+
 def test_only_halos_are_sent(wave):
   graphdef, state = nnx.split(wave)
   params = nnx.to_pure_dict(state)

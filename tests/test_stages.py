@@ -108,8 +108,8 @@ def test_a_new_run_starts_from_both(pose_run, audio_run, data_dir, capsys):
   theirs = [parameters(folder) for folder, _ in (pose_run, audio_run)]
   given = 0
   for name, value in warm_start._by_name(state.params).items():
-    which = 0 if name.startswith('pose/') else 1
-    met_no_dance = name.startswith(('wave/context/', 'wave/timbre/'))
+    which = 0 if name.startswith(('pose/', 'wave/timbre/')) else 1
+    met_no_dance = name.startswith('wave/context/')
     given += 0 if met_no_dance else value.size
     if met_no_dance:
       np.testing.assert_array_equal(value, fresh[name])
@@ -165,6 +165,8 @@ def test_other_sizes_and_other_folders_are_named(audio_run, data_dir, tmp_path):
   options = make_options(data_dir, train__init_from=(str(tmp_path),))
   with pytest.raises(InputError, match=r'holds no config\.json'):
     warm_start.warm_start(options, state)
+  with pytest.raises(InputError, match=r'^train.init_from: .* no config\.json'):
+    warm_start.check_sources(options)
 
 
 @pytest.mark.parametrize(
@@ -197,7 +199,7 @@ def test_a_pose_run_of_another_sample_rate_is_welcome(pose_run, data_dir):
     data_dir, train__init_from=(str(pose_run[0]),), sample_rate_hz=16000
   )
   _, (coverage,) = warm_start.warm_start(options, state_of_zeros(options))
-  assert coverage.taken
+  assert coverage.taken and 'wave/timbre/levels/kernel' in coverage.left
   slower = make_options(
     data_dir, train__init_from=(str(pose_run[0]),), pose_rate_hz=20
   )

@@ -1,5 +1,8 @@
 """Each source's miniature is built by the main job and trained on."""
 
+import ast
+import shlex
+
 import aistpp_fixture
 import dancing2music_fixture
 import kinetics_fixture
@@ -12,6 +15,7 @@ from dance2wave import experiment
 from dance2wave import options as options_lib
 from dance2wave.datasets import base
 from dance2wave.errors import InputError
+from dance2wave.training import workdir
 
 
 @pytest.fixture(autouse=True)
@@ -68,6 +72,40 @@ def test_poses_without_sound_train_from_two_sources(tmp_path, capsys):
   with_sound = make_options(tmp_path, name)
   with pytest.raises(InputError, match='has no audio'):
     experiment.run(with_sound, tmp_path / 'other')
+
+
+def test_what_a_second_dataset_lacks_is_told_before_the_first_is_built(
+  tmp_path,
+):
+  options = make_options(tmp_path, 'synthetic_dance/debug,clip_folder')
+  with pytest.raises(InputError, match='clip_folder: no folder given'):
+    experiment.prepare_datasets(options)
+  assert not list(tmp_path.rglob('synthetic_dance'))
+
+
+def test_a_dataset_under_two_names_is_refused(tmp_path):
+  options = make_options(tmp_path, 'synthetic_dance,synthetic_dance/default')
+  with pytest.raises(InputError, match=r'synthetic_dance/default/.* twice'):
+    experiment.prepare_datasets(options)
+
+
+@pytest.mark.parametrize(
+  ('key', 'value'),
+  [
+    ('dataset.weights', [1.0, 3.0]),
+    ('train.init_from', ["runs/it's", 'a b']),
+    ('train.batch_size', 4),
+    ('dataset.name', 'synthetic_dance'),
+  ],
+)
+def test_a_flag_that_is_advised_can_be_pasted(key, value):
+  (word,) = shlex.split(workdir.as_flag(key, value))
+  name, _, text = word.partition('=')
+  assert name == f'--config.{key}'
+  if isinstance(value, list):
+    assert ast.literal_eval(text) == tuple(value)
+  else:
+    assert text == str(value)
 
 
 @pytest.mark.slow

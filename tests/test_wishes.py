@@ -53,7 +53,7 @@ def test_chords_are_refused_by_the_name_of_their_flag():
 
 def test_the_ends_of_the_ranges_are_no_errors():
   most = {'top_p': 1.0, 'energy': 0.0, 'best_of': 64, 'temperature': 10.0}
-  wishes.check_numbers(most | {'style_strength': 10.0, 'guidance': 0.5})
+  wishes.check_flags(most | {'style_strength': 10.0, 'guidance': 0.5})
 
 
 def test_fields_of_a_dance_are_checked_by_their_own_ranges():

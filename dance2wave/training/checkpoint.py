@@ -27,7 +27,7 @@ from dance2wave.errors import InputError
 from dance2wave.training import manifest
 from dance2wave.training.state import TrainState, leaf_name, not_finite
 from dance2wave.training.steps import UNSIGNED, Steps
-from dance2wave.training.workdir import differences, filled_in
+from dance2wave.training.workdir import as_flag, differences, filled_in
 
 
 def barrier(name: str, timeout_s: int) -> None:
@@ -316,7 +316,7 @@ def _first_difference(stored, wanted) -> str | None:
 def _describe(leaf: str | None, keys: dict[str, tuple]) -> str:
   """Say how a model differs, and which keys of the config make the same."""
   said = [f'{key}={a!r} there and {b!r} here' for key, (a, b) in keys.items()]
-  flags = ' '.join(f'--config.{key}={a!r}' for key, (a, _) in keys.items())
+  flags = ' '.join(as_flag(key, there) for key, (there, _) in keys.items())
   cure = f'set {flags}' if flags else "use the workdir's own config"
   return f'{", ".join([leaf] * bool(leaf) + said)}; {cure} or another --workdir'
 

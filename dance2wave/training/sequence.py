@@ -60,7 +60,7 @@ def over_time(graphdef, wave, mesh, axis: str):
   def local(params, past_BT, frames, closing):
     shift = functools.partial(_shift, axis)
     # In float32: a sum over devices of bfloat16 gradients in a part of the mesh
-    # is more than XLA's compiler for processors can do (openxla, 0.10.2).
+    # is more than XLA's compiler for processors can do (jaxlib 0.10.2).
     closing = jax.lax.pcast(
       closing.astype(jnp.float32), axis, to='varying'
     ).astype(frames.dtype)

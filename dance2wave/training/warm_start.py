@@ -15,7 +15,8 @@ from dance2wave.training.state import TrainState, leaf_name
 
 # One row or column for each label: other labels are another parameter.
 _PER_LABEL = r'(^|/)(style|style_head/(kernel|bias))$'
-_READ_CONTEXT = 'wave/context/', 'wave/timbre/', 'context_stack/'
+_TIMBRE = 'wave/timbre/'
+_READ_CONTEXT = 'wave/context/', _TIMBRE, 'context_stack/'
 # What gives parameters their meaning, and leaves their shapes as they are.
 _MEANINGS = {
   True: (  # of the WaveNet
@@ -103,7 +104,7 @@ def load_player(folder: pathlib.Path) -> tuple[Options, object, dict]:
 def is_trained(options: Options, name: str) -> bool:
   """Return whether a run of these options has trained a parameter."""
   train = options.train
-  is_timbre = name.startswith('wave/timbre/')  # a part of both stages
+  is_timbre = name.startswith(_TIMBRE)  # trained in both stages
   if name.startswith(('wave/', 'context_stack/')) and not is_timbre:
     # Of sound alone, what reads a dance has met none.
     is_context = name.startswith(_READ_CONTEXT)
@@ -148,12 +149,17 @@ def _fit(folder, options, name, value, params) -> bool:
   """
   if name not in params:
     return False
+  keys = workdir.differences(*map(to_dict, options))
+  # A run of poses alone is welcome whatever WaveNet it was to have.
+  if name.startswith(_TIMBRE) and not options[0].train.joint_steps:
+    others = [k for k in keys if k.startswith(('wave.', 'sample_rate_hz'))]
+    if others:
+      return False
   if value.shape == params[name].shape:
     same_labels = options[0].styles == options[1].styles
     return same_labels or not re.search(_PER_LABEL, name)
   if re.search(_PER_LABEL, name):
     return False
-  keys = workdir.differences(*map(to_dict, options))
   sizes = [
     f'{key}={a!r} there and {b!r} here'
     for key, (a, b) in keys.items()
@@ -197,9 +203,10 @@ def warm_start(
 
   A parameter that a run did not train for dances with sound (in a run of poses
   alone a WaveNet but for its `timbre`; in a run of sound alone the context's
-  projection and `timbre`, which met no dance) is not taken from it; rows and
-  columns for labels are taken only where the labels are the same. Of several
-  runs the later one wins.
+  projection and `timbre`, which met no dance) is not taken from it; nor is the
+  `timbre` of poses alone where the WaveNet is another here. Rows and columns
+  for labels are taken only where the labels are the same. Of several runs the
+  later one wins.
 
   Raises:
     InputError: no such run, other sizes, rates or dilations, or a run that
@@ -211,11 +218,11 @@ def warm_start(
   for place in options.train.init_from:
     folder = pathlib.Path(place).expanduser().absolute()
     their_options, _, theirs, made = _load(folder)
-    both = (their_options, options)
+    both = (so_far(their_options, made), options)
     trained = {
       name: value
       for name, value in _by_name(theirs).items()
-      if is_trained(so_far(their_options, made), name)
+      if is_trained(both[0], name)
     }
     taken = {
       k: v for k, v in trained.items() if _fit(folder, both, k, v, params)
