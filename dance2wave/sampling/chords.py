@@ -20,7 +20,7 @@ from scipy.linalg import toeplitz
 from dance2wave.errors import InputError
 
 # Semitones above the root.
-QUALITIES = {
+_QUALITIES = {
   '': (0, 4, 7),
   'm': (0, 3, 7),
   '5': (0, 7),
@@ -34,7 +34,7 @@ QUALITIES = {
   'sus2': (0, 2, 7),
   'sus4': (0, 5, 7),
 }
-BEATS = 4  # of a chord
+_BEATS = 4  # of a chord
 _ROOTS = {'C': 0, 'D': 2, 'E': 4, 'F': 5, 'G': 7, 'A': 9, 'B': 11}
 _SIGNS = {'': 0, '#': 1, 'b': -1}
 _CHORD = re.compile(r'([A-G])([#b]?)(.*)')
@@ -66,7 +66,7 @@ def parse_chords(
   """
   chords = [_notes(chord) for chord in text.replace(',', ' ').split()]
   if not chords or None in chords:
-    kinds = ', '.join(quality for quality in QUALITIES if quality)
+    kinds = ', '.join(quality for quality in _QUALITIES if quality)
     raise InputError(
       f'{name}={text!r}; expected chords: each a root A to G, with # or b, and '
       f'nothing or {kinds} after it; write for example Am,F,C,G'
@@ -76,12 +76,12 @@ def parse_chords(
 
 def _notes(chord):
   match = _CHORD.fullmatch(chord)
-  if not match or match[3] not in QUALITIES:
+  if not match or match[3] not in _QUALITIES:
     return None
   root = _ROOTS[match[1]] + _SIGNS[match[2]]
   notes = [
     _LOWEST_NOTE + (root + interval - _LOWEST_NOTE) % 12
-    for interval in QUALITIES[match[3]]
+    for interval in _QUALITIES[match[3]]
   ]
   return _LOWEST_ROOT + root % 12, *sorted(notes)
 
@@ -118,7 +118,7 @@ class Harmony:
       [toeplitz(x, np.zeros(hop)) for x in impulse_SC.T]
     )
     self._state_N = np.zeros(len(note_N), complex)
-    self._phase = self._turns = None
+    self._turns = 0.0  # of the phase, since the dance began
     self._beats = 0
     self._kept = np.exp(-hop / sample_rate_hz / _SPAN_S)
     self._power_DD = np.zeros((2, 2))  # of sound and notes, and in common
@@ -163,13 +163,9 @@ class Harmony:
   def _chord_at(self, cosine, sine):
     """Count beats up to a frame, never back; return which chord is on."""
     phase = float(np.arctan2(sine, cosine)) / (2 * np.pi)
-    if self._phase is None:
-      self._turns = phase
-    else:
-      self._turns += (phase - self._phase + 0.5) % 1 - 0.5
-    self._phase = phase
+    self._turns += (phase - self._turns + 0.5) % 1 - 0.5
     self._beats = max(self._beats, int(np.floor(self._turns + _EARLY)))
-    return self._beats // BEATS % len(self._chords)
+    return self._beats // _BEATS % len(self._chords)
 
 
 def _partials(notes, sample_rate_hz):

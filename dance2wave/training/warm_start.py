@@ -141,7 +141,7 @@ class Coverage:
     return text + (f'; left: {", ".join(self.left)}' if self.left else '')
 
 
-def _fit(folder, options, name, value, params) -> bool:
+def _fit(folder, options, keys, name, value, params) -> bool:
   """Return whether a trained value has a place here.
 
   Raises:
@@ -149,7 +149,6 @@ def _fit(folder, options, name, value, params) -> bool:
   """
   if name not in params:
     return False
-  keys = workdir.differences(*map(to_dict, options))
   # A run of poses alone is welcome whatever WaveNet it was to have.
   if name.startswith(_TIMBRE) and not options[0].train.joint_steps:
     others = [k for k in keys if k.startswith(('wave.', 'sample_rate_hz'))]
@@ -173,9 +172,8 @@ def _fit(folder, options, name, value, params) -> bool:
   )
 
 
-def _check_meaning(folder, options, taken) -> None:
+def _check_meaning(folder, keys, taken) -> None:
   """Raise InputError if parameters fit, but would mean something else."""
-  keys = workdir.differences(*map(to_dict, options))
   for is_wave in {name.startswith('wave/') for name in taken}:
     for key in _MEANINGS[is_wave]:
       if key in keys:
@@ -224,15 +222,16 @@ def warm_start(
       for name, value in _by_name(theirs).items()
       if is_trained(both[0], name)
     }
+    keys = workdir.differences(*map(to_dict, both))
     taken = {
-      k: v for k, v in trained.items() if _fit(folder, both, k, v, params)
+      k: v for k, v in trained.items() if _fit(folder, both, keys, k, v, params)
     }
     if not taken:
       raise InputError(
         f'train.init_from={folder} has trained nothing that this model has; '
         'expected a run with parts of the same names; drop it'
       )
-    _check_meaning(folder, both, taken)
+    _check_meaning(folder, keys, taken)
     params |= {k: _like(v, params[k]) for k, v in taken.items()}
     coverages.append(
       Coverage(
